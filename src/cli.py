@@ -1,0 +1,105 @@
+"""Runs a command: fire reads its flags, a UserError becomes one line and exit code 2."""
+
+import contextlib
+import difflib
+import functools
+import inspect
+import io
+import os
+import sys
+import typing
+
+import fire
+
+from .errors import UserError
+
+
+def run(command) -> None:
+    """Call `command` with the flags on the command line, once all of them are understood.
+
+    Exits with 2 after a UserError, 130 after Ctrl-C, 141 when the reader of a pipe went away.
+    """
+    sys.stdin.reconfigure(encoding='utf-8', errors='replace')
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding='utf-8', errors='backslashreplace')
+    try:
+        args, kwargs = parse_flags(command, sys.argv[1:])
+        command(*args, **kwargs)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f'{os.path.basename(sys.argv[0])}: {error}', file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Python flushes stdout once more as it ends: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def parse_flags(command, argv: list[str]) -> tuple[tuple, dict]:
+    """What fire would call `command` with; the signature says names, types and defaults.
+
+    Fire calls a function before it finds that a flag is misspelt, so it calls a recorder.
+    """
+    calls = []
+
+    @functools.wraps(command)
+    def recorder(*args, **kwargs):
+        calls.append((args, kwargs))
+
+    parsers = {
+        name: functools.partial(_parse, name, hint)
+        for name, hint in typing.get_type_hints(command).items()
+    }
+    fire.decorators.SetParseFns(**parsers)(recorder)
+    fire.decorators.SetParseFn(str)(recorder)
+    if {'--help', '-h'} & set(argv):
+        fire.Fire(command, ['--', '--help'])
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            fire.Fire(recorder, argv)
+    except fire.core.FireExit as exit:
+        raise UserError(_explain(command, exit.trace.elements[-1].ErrorAsStr())) from None
+    return calls[-1]
+
+
+def _parse(name: str, hint, text: str):
+    """One flag's text as the type that its annotation names: '--top_k=40' -> 40."""
+    kinds = typing.get_args(hint) or (hint,)
+    if text == 'None' and type(None) in kinds:
+        return None
+    if bool in kinds:
+        if text.lower() in ('true', 'false'):
+            return text.lower() == 'true'
+        raise UserError(f'--{name} is True or False, not {text!r}')
+    kind = kinds[0]
+    try:
+        return kind(text)
+    except ValueError:
+        what = 'a whole number' if kind is int else 'a number'
+        raise UserError(f'--{name} is {what}, not {text!r}') from None
+
+
+def _explain(command, error: str) -> str:
+    """Fire's complaint as a sentence, with the flag that was meant."""
+    text, _, value = error.partition(': ')
+    flags = [f'--{name}' for name in inspect.signature(command).parameters]
+    near = difflib.get_close_matches(value.split('=')[0], flags, 1)
+    meant = f' (did you mean {near[0]}?)' if near else ''
+    script = os.path.basename(sys.argv[0])
+    return f'{text[:1].lower()}{text[1:]}: {value}{meant}; run: python {script} --help'
+
+
+@contextlib.contextmanager
+def loading_tensorflow():
+    """Says that TensorFlow loads, while it does, and keeps its chatter off the terminal."""
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors only
+    message = 'Loading TensorFlow ...' if sys.stderr.isatty() else ''
+    print(message, end='', file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print(
+            '\r' + ' ' * len(message) + '\r' if message else '', end='', file=sys.stderr, flush=True
+        )
