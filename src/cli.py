@@ -7,7 +7,9 @@ import inspect
 import io
 import os
 import sys
+import tempfile
 import typing
+from collections.abc import Iterator
 
 import fire
 
@@ -91,15 +93,40 @@ def _explain(command, error: str) -> str:
     return f'{text[:1].lower()}{text[1:]}: {value}{meant}; run: python {script} --help'
 
 
-@contextlib.contextmanager
-def loading_tensorflow():
-    """Says that TensorFlow loads, while it does, and keeps its chatter off the terminal."""
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors only
+def load_tensorflow() -> None:
+    """Import TensorFlow, say so on a terminal, and show its chatter only where it fails."""
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors only, once its logging is set up
     message = 'Loading TensorFlow ...' if sys.stderr.isatty() else ''
     print(message, end='', file=sys.stderr, flush=True)
-    try:
-        yield
-    finally:
-        print(
-            '\r' + ' ' * len(message) + '\r' if message else '', end='', file=sys.stderr, flush=True
-        )
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile('w+') as chatter:
+        os.dup2(chatter.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # the search for a GPU is what chatters most
+        except BaseException:
+            chatter.seek(0)
+            os.write(terminal, chatter.read().encode())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            print('\r' + ' ' * len(message) + '\r' if message else '', end='', file=sys.stderr)
+
+
+def prompts(ask: str) -> Iterator[str]:
+    """Yield what is typed after `ask`, with line editing and history, until Ctrl-C or Ctrl-D.
+
+    Empty lines are asked for again.
+    """
+    with contextlib.suppress(ImportError):  # there is none on Windows
+        import readline  # noqa: F401  input() uses it once it is imported
+    while True:
+        try:
+            text = input(ask)
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        if text.strip():
+            yield text

@@ -140,7 +140,7 @@ class _WordCache(dict):
 
 def get_encoder(model_name: str, models_dir='models') -> Encoder:
     """The encoder of a model's encoder.json and vocab.bpe; raises UserError if they are broken."""
-    folder = find_model(model_name, models_dir)
+    folder = find_model(model_name, models_dir, files=('encoder.json', 'vocab.bpe'))
     path = folder / 'encoder.json'
     try:
         encoder = json.loads(path.read_text('utf-8'))

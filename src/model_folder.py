@@ -13,26 +13,27 @@ OTHER_NAME = ALIASES | {new: old for old, new in ALIASES.items()}
 FILES = ('checkpoint', 'encoder.json', 'hparams.json', 'vocab.bpe')
 
 
-def find_model(model_name: str, models_dir='models', beside=None) -> Path:
+def find_model(model_name: str, models_dir='models', beside=None, files=FILES) -> Path:
     """The folder of a model, under either of its names: '117M' -> models/124M.
 
     A relative `models_dir` is looked up in the working directory, then in the folder
-    of the file `beside`. Raises UserError where no folder holds all of FILES.
+    of the file `beside`. Raises UserError where no folder is found or it lacks one of `files`.
     """
     places = [Path(models_dir)]
     if beside is not None:
         places.append(Path(beside).resolve().parent / models_dir)
     names = [model_name, OTHER_NAME.get(model_name, model_name)]
     folders = [place / name for place in places for name in names]
-    for folder in folders:
-        if (folder / 'hparams.json').exists():
-            for name in FILES:
-                if not (folder / name).exists():
-                    raise UserError(f'{folder / name} is missing; {how_to_mend(folder)}')
-            return folder
-    found = sorted({p.parent.name for place in places for p in place.glob('*/hparams.json')})
+    for folder in filter(Path.is_dir, folders):
+        for name in files:
+            if not (folder / name).exists():
+                raise UserError(f'{folder / name} is missing; {how_to_mend(folder)}')
+        if 'checkpoint' in files:
+            checkpoint_prefix(folder)
+        return folder
+    found = sorted({path.parent.name for place in places for path in place.glob('*/hparams.json')})
     there = f'there: {", ".join(found)}' if found else 'no model is there'
-    command = how_to_mend(folders[0]) if model_name in OTHER_NAME else 'name one that is there'
+    command = how_to_mend(folders[0]) if model_name in OTHER_NAME else 'set --model_name to one'
     raise UserError(f'no model in {folders[0]} ({there}); {command}')
 
 
@@ -65,7 +66,7 @@ def checkpoint_prefix(folder_or_prefix) -> Path:
     """
     prefix = Path(folder_or_prefix)
     if prefix.is_dir():
-        prefix = prefix / _latest(prefix)
+        prefix /= _latest(prefix)
     for name in (f'{prefix.name}.index', f'{prefix.name}.data-00000-of-*'):
         if not any(prefix.parent.glob(name)):
             missing = prefix.with_name(name.replace('*', '00001'))
@@ -81,4 +82,4 @@ def _latest(folder: Path) -> str:
         raise UserError(f'{path} cannot be read: {error}; {how_to_mend(folder)}') from error
     if named is None:
         raise UserError(f'{path} names no checkpoint; {how_to_mend(folder)}')
-    return named[1]
+    return Path(named[1]).name  # beside it, also when the folder was written elsewhere
