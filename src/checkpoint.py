@@ -71,7 +71,7 @@ def save_params(prefix, params: dict) -> None:
     """
     prefix = Path(prefix)
     aside = prefix.with_name(f'.{prefix.name}.part')
-    flat = flatten(params)
+    flat = dict(sorted(flatten(params).items()))  # the order of OpenAI's files
     try:
         aside.mkdir(parents=True, exist_ok=True)
         tf.raw_ops.SaveV2(
@@ -80,11 +80,16 @@ def save_params(prefix, params: dict) -> None:
             shape_and_slices=[''] * len(flat),
             tensors=[tf.convert_to_tensor(value) for value in flat.values()],
         )
-        for path in sorted(aside.glob(f'{prefix.name}.*')):  # .data before .index
+        written = [*sorted(aside.glob(f'{prefix.name}.*')), aside / 'checkpoint']
+        written[-1].write_text(
+            f'model_checkpoint_path: "{prefix.name}"\n'
+            f'all_model_checkpoint_paths: "{prefix.name}"\n',
+            encoding='utf-8',
+        )
+        for path in written:  # .data before .index, and `checkpoint` last
             with open(path, 'rb') as file:
                 os.fsync(file.fileno())
             path.replace(prefix.with_name(path.name))
-        tf.compat.v1.train.update_checkpoint_state(str(prefix.parent.resolve()), prefix.name)
     except (tf.errors.OpError, OSError) as error:
         reason = str(error).partition('\n')[0]
         raise UserError(f'{prefix} cannot be written: {reason}; free some space there') from error

@@ -1,0 +1,62 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(__file__).parent / 'data'
+
+hypothesis.settings.register_profile('offline', deadline=None, database=None, derandomize=True)
+hypothesis.settings.load_profile('offline')
+
+
+@pytest.fixture(scope='session')
+def golden():
+    """OpenAI's own outputs on tests/data/tiny-random."""
+    return dict(np.load(DATA / 'forward.npz'))
+
+
+@pytest.fixture
+def vocab_dir():
+    """The folder with GPT-2's encoder.json and vocab.bpe, which this repository does not hold."""
+    if 'GPT2_VOCAB_DIR' not in os.environ:
+        pytest.skip("GPT2_VOCAB_DIR names no folder with GPT-2's encoder.json and vocab.bpe")
+    return Path(os.environ['GPT2_VOCAB_DIR']).resolve()
+
+
+def write_vocabulary(folder, n_vocab):
+    """An encoder.json and vocab.bpe of n_vocab tokens: the bytes, pairs of them, end of text."""
+    from gpt2.encoder import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    merges = [(a, b) for a in letters[:26] for b in letters[32:58]][: n_vocab - 257]
+    tokens = [*letters, *(a + b for a, b in merges), '<|endoftext|>']
+    (folder / 'encoder.json').write_text(json.dumps({t: i for i, t in enumerate(tokens)}))
+    lines = ['#version: 0.2', *(f'{a} {b}' for a, b in merges), '']
+    (folder / 'vocab.bpe').write_text('\n'.join(lines), encoding='utf-8')
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A models folder holding one complete model: OpenAI's random tiny one, as models/tiny."""
+    folder = tmp_path / 'models' / 'tiny'
+    shutil.copytree(DATA / 'tiny-random', folder)
+    write_vocabulary(folder, 512)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a script of this repository as a user would, from tmp_path."""
+
+    def run(script, *args, cwd=tmp_path, **options):
+        options = {'capture_output': True, 'text': True, 'encoding': 'utf-8', 'timeout': 300} | options
+        return subprocess.run([sys.executable, ROOT / script, *map(str, args)], cwd=cwd, **options)
+
+    return run

@@ -1,0 +1,155 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import DATA
+
+from gpt2.checkpoint import load_params
+from gpt2.errors import UserError
+from gpt2.model import HParams, default_hparams, flatten, init_params, model, nest, param_shapes
+from gpt2.model_folder import load_hparams
+
+HPARAMS = load_hparams(DATA / 'tiny-random')
+
+
+@pytest.fixture(scope='module')
+def params():
+    return load_params(DATA / 'tiny-random', HPARAMS)
+
+
+def close(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
+
+
+def test_logits_and_presents_of_the_original(params, golden):
+    out = model(params, HPARAMS, golden['tokens'])
+    close(out['logits'], golden['logits'])
+    close(out['present'], golden['present'])
+
+
+def test_logits_given_a_past(params, golden):
+    tokens = golden['tokens']
+    past = model(params, HPARAMS, tokens[:, :13])['present']
+    out = model(params, HPARAMS, tokens[:, 13:], past=past)
+    close(out['logits'], golden['logits_with_past'])
+    close(out['present'], golden['present_with_past'])
+
+
+def test_a_past_with_room_left(params, golden):
+    tokens = golden['tokens']
+    past = model(params, HPARAMS, tokens[:, :13])['present']
+    past = tf.pad(past, [[0, 0]] * 4 + [[0, 30], [0, 0]], constant_values=7.0)
+    out = model(params, HPARAMS, tokens[:, 13:], past=past, past_length=13)
+    close(out['logits'], golden['logits_with_past'])
+
+
+def test_full_context(params, golden):
+    logits = model(params, HPARAMS, golden['tokens_full_context'])['logits']
+    close(logits[:, -1], golden['logits_full_context'])
+
+
+def test_inside_a_function_with_unknown_dimensions(params, golden):
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def logits(X):
+        past = model(params, HPARAMS, X[:, :5])['present']
+        return model(params, HPARAMS, X[:, 5:], past=past)['logits']
+
+    close(logits(golden['tokens']), golden['logits'][:, 5:])
+    close(logits(golden['tokens'][:1, :9]), golden['logits'][:1, 5:9])
+    assert logits.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize('ids', [[[1, 512]], [[-1, 1]], [[1] * 65]])
+def test_out_of_range_raises(params, ids):
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def graph(X):
+        return model(params, HPARAMS, X)['logits']
+
+    for call in (graph, lambda X: model(params, HPARAMS, X)):
+        with pytest.raises((UserError, tf.errors.InvalidArgumentError)):
+            call(tf.constant(ids))
+
+
+def test_past_beyond_the_context_raises(params):
+    past = model(params, HPARAMS, [[1] * 60])['present']
+    with pytest.raises(UserError, match='65 tokens are more than the n_ctx of 64'):
+        model(params, HPARAMS, [[1] * 5], past=past)
+
+
+@pytest.mark.parametrize(
+    'n_embd, n_head, n_layer, parameters',
+    [
+        (768, 12, 12, 124439808),
+        (1024, 16, 24, 354823168),
+        (1280, 20, 36, 774030080),
+        (1600, 25, 48, 1557611200),
+    ],
+)
+def test_released_shapes(n_embd, n_head, n_layer, parameters):
+    hparams = HParams(50257, 1024, n_embd, n_head, n_layer)
+    shapes = param_shapes(hparams)
+    assert len(shapes) == 12 * n_layer + 4
+    assert sum(map(math.prod, shapes.values())) == parameters
+
+
+def test_init_params():
+    hparams = HParams(n_vocab=500, n_ctx=64, n_embd=64, n_head=4, n_layer=8)
+    flat = flatten(init_params(hparams, seed=1))
+    assert {name: tuple(v.shape) for name, v in flat.items()} == param_shapes(hparams)
+    deviations = {
+        'wpe': 0.01,
+        'wte': 0.02,
+        'h3/attn/c_attn/w': 0.02,
+        'h3/mlp/c_fc/w': 0.02,
+        'h3/attn/c_proj/w': 0.02 / 4,
+        'h3/mlp/c_proj/w': 0.02 / 4,
+    }
+    for name, deviation in deviations.items():
+        assert np.std(flat[name]) == pytest.approx(deviation, rel=0.05)
+    assert np.all(flat['ln_f/g'] == 1) and np.all(flat['h0/ln_1/b'] == 0)
+    same, other = (flatten(init_params(hparams, seed=seed))['wte'] for seed in (1, 2))
+    assert np.array_equal(same, flat['wte']) and not np.array_equal(other, flat['wte'])
+
+
+def test_nest_and_flatten():
+    flat = {'wte': 1, 'h0/ln_1/g': 2, 'h0/ln_1/b': 3}
+    assert nest(flat) == {'wte': 1, 'h0': {'ln_1': {'g': 2, 'b': 3}}}
+    assert flatten(nest(flat)) == flat
+
+
+def test_hparams():
+    hparams = default_hparams()
+    hparams.override_from_dict({'n_vocab': 50257, 'n_layer': 24})
+    assert hparams == HParams(50257, 1024, 768, 12, 24)
+    for bad in ({'n_layers': 2}, {'n_layer': 0}, {'n_layer': '2'}, {'n_head': 5}):
+        with pytest.raises(UserError):
+            default_hparams().override_from_dict(bad)
+
+
+def test_same_logits_as_transformers():
+    torch = pytest.importorskip('torch')
+    transformers = pytest.importorskip('transformers')
+    hparams = HParams(n_vocab=300, n_ctx=64, n_embd=96, n_head=4, n_layer=3)
+    params = init_params(hparams, seed=0)
+    flat = flatten(params)
+    for i, value in enumerate(flat.values()):
+        value.assign_add(tf.random.stateless_normal(value.shape, [7, i], stddev=0.1))
+    config = transformers.GPT2Config(
+        vocab_size=300, n_positions=64, n_embd=96, n_head=4, n_layer=3, attn_implementation='eager'
+    )
+    peer = transformers.GPT2LMHeadModel(config).eval()
+    names = {'w': 'weight', 'g': 'weight', 'b': 'bias', 'wte': 'wte.weight', 'wpe': 'wpe.weight'}
+    state = {}
+    for name, value in flat.items():
+        *scopes, last = name.replace('h', 'h.', 1).split('/') if name[0] == 'h' else name.split('/')
+        array = value.numpy()
+        state['.'.join(['transformer', *scopes, names[last]])] = torch.from_numpy(
+            array[0] if array.ndim == 3 else array
+        )
+    state['lm_head.weight'] = state['transformer.wte.weight']
+    peer.load_state_dict(state)
+    tokens = np.random.default_rng(0).integers(0, 300, [2, 64])
+    with torch.no_grad():
+        expected = peer(torch.from_numpy(tokens)).logits.numpy()
+    np.testing.assert_allclose(model(params, hparams, tokens)['logits'], expected, atol=1e-3)
