@@ -104,6 +104,7 @@ def load_tensorflow() -> None:
         try:
             import tensorflow as tf
 
+            tf.get_logger().setLevel('ERROR')
             tf.config.list_physical_devices()  # the search for a GPU is what chatters most
         except BaseException:
             chatter.seek(0)

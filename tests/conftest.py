@@ -56,7 +56,12 @@ def run(tmp_path):
     """Runs a script of this repository as a user would, from tmp_path."""
 
     def run(script, *args, cwd=tmp_path, **options):
-        options = {'capture_output': True, 'text': True, 'encoding': 'utf-8', 'timeout': 300} | options
+        options = {
+            'capture_output': True,
+            'text': True,
+            'encoding': 'utf-8',
+            'timeout': 300,
+        } | options
         return subprocess.run([sys.executable, ROOT / script, *map(str, args)], cwd=cwd, **options)
 
     return run

@@ -3,9 +3,9 @@ import string
 
 import hypothesis.strategies as st
 import pytest
-from conftest import DATA, write_vocabulary
 from hypothesis import given
 
+from conftest import DATA, write_vocabulary
 from gpt2 import encoder
 from gpt2.encoder import Encoder, bytes_to_unicode, get_encoder, get_pairs
 from gpt2.errors import UserError

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import DATA
 
+from conftest import DATA
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
 from gpt2.model import HParams, default_hparams, flatten, init_params, model, nest, param_shapes
