@@ -86,7 +86,8 @@ def _parse(name: str, hint, text: str):
 def _explain(command, error: str) -> str:
     """Fire's complaint as a sentence, with the flag that was meant."""
     text, _, value = error.partition(': ')
-    flags = [f'--{name}' for name in inspect.signature(command).parameters]
+    parameters = inspect.signature(command).parameters.values()
+    flags = [f'--{p.name}' for p in parameters if p.kind is not p.VAR_POSITIONAL]
     near = difflib.get_close_matches(value.split('=')[0], flags, 1)
     meant = f' (did you mean {near[0]}?)' if near else ''
     script = os.path.basename(sys.argv[0])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 from .errors import UserError
@@ -41,8 +42,8 @@ def how_to_mend(folder) -> str:
     """The end of an error sentence about a model's file: the command that brings it back."""
     folder = Path(folder)
     if folder.name in OTHER_NAME:
-        place = '' if folder.parent == Path('models') else f' --models_dir {folder.parent}'
-        return f'run: python download_model.py {folder.name}{place}'
+        place = [] if folder.parent == Path('models') else ['--models_dir', str(folder.parent)]
+        return f'run: {shlex.join(["python", "download_model.py", folder.name, *place])}'
     return f'put the files of {folder} back from where they came'
 
 
