@@ -25,6 +25,6 @@ setup(
     ],
     extras_require={
         'gpu': ['tensorflow[and-cuda]>=2.18,<3'],
-        'test': ['pytest>=8', 'hypothesis>=6.100', 'tiktoken>=0.7', 'ruff>=0.9'],
+        'test': ['pytest>=8', 'hypothesis>=6.100', 'tiktoken>=0.7', 'ruff>=0.9', 'setuptools>=70.1'],
     },
 )

@@ -84,12 +84,12 @@ def _parse(name: str, hint, text: str):
 
 
 def _explain(command, error: str) -> str:
-    """Fire's complaint as a sentence, with the flag that was meant."""
+    """Fire's complaint as a sentence, with the flags that may be meant."""
     text, _, value = error.partition(': ')
     parameters = inspect.signature(command).parameters.values()
     flags = [f'--{p.name}' for p in parameters if p.kind is not p.VAR_POSITIONAL]
-    near = difflib.get_close_matches(value.split('=')[0], flags, 1)
-    meant = f' (did you mean {near[0]}?)' if near else ''
+    near = difflib.get_close_matches(value.split('=')[0], flags, 2)
+    meant = f' (did you mean {" or ".join(near)}?)' if near else ''
     script = os.path.basename(sys.argv[0])
     return f'{text[:1].lower()}{text[1:]}: {value}{meant}; run: python {script} --help'
 

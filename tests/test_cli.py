@@ -53,8 +53,8 @@ def test_words():
 @pytest.mark.parametrize(
     'argv, sentence',
     [
-        (['--topk', '40'], r'--topk \(did you mean --top_k\?\); run: python .* --help'),
-        (['345M', '--temprature=2'], r'did you mean --temperature\?'),
+        (['--topk', '40'], r'--topk \(did you mean --top_k.*\?\); run: python .* --help'),
+        (['345M', '--temprature=2'], r'did you mean --temperature'),
         (['--seed', 'x'], "--seed is a whole number, not 'x'"),
         (['--top_k', '1.5'], "--top_k is a whole number, not '1.5'"),
         (['--temperature', 'hot'], "--temperature is a number, not 'hot'"),

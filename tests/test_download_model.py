@@ -126,6 +126,7 @@ def is_right(folder, content=CONTENT):
 
 def script(server, *args, prelude='', **options):
     """Start download_model.py as its users do, but for the known hashes and the pauses."""
+    Path('models').mkdir(exist_ok=True)  # else it is the folder beside the script
     code = f"""
 import resource, runpy
 from gpt2 import download

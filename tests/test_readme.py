@@ -1,0 +1,101 @@
+"""The README's commands, run as they stand, print what stands below them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_download_model import server  # noqa: F401  a fixture
+
+from conftest import ROOT
+
+README = (ROOT / 'README.md').read_text('utf-8')
+
+
+def blocks(language):
+    return re.findall(rf'^```{language}\n(.*?)^```$', README, re.M | re.S)
+
+
+def commands():
+    """[command, its output] for each line after a `$ `."""
+    for block in blocks('console'):
+        for part in block.split('$ ')[1:]:
+            yield part.split('\n', 1)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """What a user has cloned, and `python` as in the activated environment."""
+    for path in [*ROOT.glob('*.py'), ROOT / 'models' / 'demo']:
+        target = tmp_path / path.relative_to(ROOT)
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, target)
+    return tmp_path
+
+
+def shell(command, cwd, **env):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
+    return subprocess.run(
+        ['bash', '-c', command],
+        cwd=cwd,
+        env=os.environ | {'PATH': path} | env,
+        capture_output=True,
+        text=True,
+        encoding='utf-8',
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize('command, output', [c for c in commands() if 'download' not in c[0]])
+def test_command_prints_what_the_readme_shows(clone, command, output):
+    done = shell(command, clone)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout == output
+
+
+@pytest.mark.parametrize('command, output', [c for c in commands() if 'download' in c[0]])
+def test_download(clone, server, monkeypatch, capsys, command, output):  # noqa: F811
+    """From a server here, whose files stand for OpenAI's."""
+    from gpt2 import download
+
+    for path, content in list(server.files.items()):
+        server.files[path.replace('774M', '124M')] = content
+    monkeypatch.chdir(clone)
+    monkeypatch.setattr(download, 'KNOWN', dict.fromkeys(download.KNOWN, {}))
+    monkeypatch.setenv('GPT2_MODELS_URL', server.url)
+    words = command.split()
+    assert words[:2] == ['python', 'download_model.py']
+    download.download(words[2:], beside=clone / words[1])
+    assert capsys.readouterr().out == output
+
+
+@pytest.mark.parametrize('code, output', list(zip(blocks('python'), blocks('text'), strict=True)))
+def test_python_example_prints_what_the_readme_shows(clone, code, output):
+    (clone / 'example.py').write_text(code, encoding='utf-8')
+    done = shell('python example.py', clone, TF_CPP_MIN_LOG_LEVEL='3')
+    assert (done.returncode, done.stdout) == (0, output)
+
+
+def test_set_up_commands_are_those_that_ci_runs():
+    assert [len(block.splitlines()) for block in blocks('sh')] == [1, 1]
+    run, test = blocks('sh')
+    assert 'generate_unconditional_samples.py --model_name demo' in run
+    assert 'pytest' in test
+    assert "'/^```sh$/,/^```$/" in (ROOT / '.ci' / 'run').read_text()
+
+
+def test_every_file_of_the_tour_is_there():
+    for path in re.findall(r'^\| `([^` ]+(?:/|\.py))` \|', README, re.M):
+        assert (ROOT / path).exists(), path
+    for path in [*ROOT.glob('*.py'), *ROOT.glob('src/*.py')]:
+        name = str(path.relative_to(ROOT))
+        assert f'`{name}`' in README or name in ('setup.py', 'src/__init__.py')
+
+
+def test_flags_are_those_of_the_samplers(run):
+    flags = re.findall(r'^\| `([a-z_]+)` \| [^|]+ \| ', README, re.M)[:9]
+    for script in ('interactive_conditional_samples.py', 'generate_unconditional_samples.py'):
+        told = re.findall(r'^ +(?:-., )?--([a-z_]+)=', run(script, '--help').stderr, re.M)
+        assert told == flags
