@@ -29,20 +29,18 @@ def load_params(folder_or_prefix, hparams: HParams) -> dict:
         # The largest first: the copy that reading it takes is gone before the others come.
         names = sorted(shapes, key=lambda name: -math.prod(shapes[name]))
         for name in tqdm(names, 'Loading', delay=1, leave=False, disable=None, unit=' variables'):
-            flat[name] = tf.Variable(_restore(prefix, name), name=f'model/{name}')
+            value = restore(prefix, f'model/{name}')
+            flat[name] = tf.Variable(value, name=f'model/{name}')
     except (tf.errors.OpError, RuntimeError) as error:
         reason = str(error).partition('\n')[0]
         raise UserError(f'{prefix} is damaged ({reason}); {how_to_mend(prefix.parent)}') from error
     return nest({name: flat[name] for name in shapes})
 
 
-def _restore(prefix: Path, name: str):
-    """One variable's value; TensorFlow checks its checksum."""
+def restore(prefix: Path, name: str, dtype=tf.float32):
+    """One tensor of a checkpoint; TensorFlow checks its checksum."""
     return tf.raw_ops.RestoreV2(
-        prefix=str(prefix),
-        tensor_names=[f'model/{name}'],
-        shape_and_slices=[''],
-        dtypes=[tf.float32],
+        prefix=str(prefix), tensor_names=[name], shape_and_slices=[''], dtypes=[dtype]
     )[0]
 
 
@@ -66,32 +64,50 @@ def _check_shapes(prefix: Path, shapes: dict, hparams: HParams) -> None:
 def save_params(prefix, params: dict) -> None:
     """Write `params` under a prefix, as OpenAI's own code would restore them.
 
-    The files are written aside, flushed and renamed; then the folder's `checkpoint` file
-    names them. Raises UserError where the disk is full or cannot be written.
+    The folder's `checkpoint` file names them once they are whole. Raises UserError where the
+    disk is full or cannot be written.
     """
     prefix = Path(prefix)
+    save_tensors(prefix, {f'model/{name}': value for name, value in flatten(params).items()})
+    text = f'model_checkpoint_path: "{prefix.name}"\nall_model_checkpoint_paths: "{prefix.name}"\n'
+    write_text(prefix.with_name('checkpoint'), text)
+
+
+def save_tensors(prefix: Path, tensors: dict) -> None:
+    """Write named tensors under a prefix: aside first, then flushed and renamed."""
     aside = prefix.with_name(f'.{prefix.name}.part')
-    flat = dict(sorted(flatten(params).items()))  # the order of OpenAI's files
+    tensors = dict(sorted(tensors.items()))  # the order of OpenAI's files
     try:
         aside.mkdir(parents=True, exist_ok=True)
         tf.raw_ops.SaveV2(
             prefix=str(aside / prefix.name),
-            tensor_names=[f'model/{name}' for name in flat],
-            shape_and_slices=[''] * len(flat),
-            tensors=[tf.convert_to_tensor(value) for value in flat.values()],
+            tensor_names=list(tensors),
+            shape_and_slices=[''] * len(tensors),
+            tensors=[tf.convert_to_tensor(value) for value in tensors.values()],
         )
-        written = [*sorted(aside.glob(f'{prefix.name}.*')), aside / 'checkpoint']
-        written[-1].write_text(
-            f'model_checkpoint_path: "{prefix.name}"\n'
-            f'all_model_checkpoint_paths: "{prefix.name}"\n',
-            encoding='utf-8',
-        )
-        for path in written:  # .data before .index, and `checkpoint` last
+        for path in sorted(aside.glob(f'{prefix.name}.*')):  # .data before .index
             with open(path, 'rb') as file:
                 os.fsync(file.fileno())
             path.replace(prefix.with_name(path.name))
     except (tf.errors.OpError, OSError) as error:
-        reason = str(error).partition('\n')[0]
-        raise UserError(f'{prefix} cannot be written: {reason}; free some space there') from error
+        raise _cannot_write(prefix, error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file: aside first, then flushed and renamed."""
+    aside = path.with_name(f'.{path.name}.part')
+    try:
+        with open(aside, 'w', encoding='utf-8') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: Exception) -> UserError:
+    reason = str(error).partition('\n')[0]
+    return UserError(f'{path} cannot be written: {reason}; free some space there')

@@ -135,7 +135,7 @@ def attention_mask(nd, ns, past_length, *, dtype):
     return tf.cast((j < past_length) | ((j >= ns - nd) & (i >= j - ns + nd)), dtype)
 
 
-def attn(x, scope, *, past, past_length, hparams):
+def attn(x, scope, *, past, past_length, hparams, drop):
     """Self-attention. past: [batch, 2, heads, sequence, features], keys and values."""
 
     def split_heads(x):
@@ -153,7 +153,7 @@ def attn(x, scope, *, past, past_length, hparams):
         w = tf.matmul(q, k, transpose_b=True)
         w *= tf.math.rsqrt(tf.cast(v.shape[-1], w.dtype))
         w = tf.nn.softmax(mask_attn_weights(w))
-        return tf.matmul(w, v)
+        return tf.matmul(drop(w), v)
 
     q, k, v = map(split_heads, tf.split(conv1d(x, scope['c_attn']), 3, axis=2))
     present = tf.stack([k, v], axis=1)
@@ -169,23 +169,39 @@ def mlp(x, scope):
     return conv1d(gelu(conv1d(x, scope['c_fc'])), scope['c_proj'])
 
 
-def block(x, scope, *, past, past_length, hparams):
-    a, present = attn(
-        norm(x, scope['ln_1']), scope['attn'], past=past, past_length=past_length, hparams=hparams
-    )
-    x = x + a
+def block(x, scope, *, past, past_length, hparams, drop):
+    options = {'past': past, 'past_length': past_length, 'hparams': hparams, 'drop': drop}
+    a, present = attn(norm(x, scope['ln_1']), scope['attn'], **options)
+    x = x + drop(a)
     m = mlp(norm(x, scope['ln_2']), scope['mlp'])
-    x = x + m
+    x = x + drop(m)
     return x, present
 
 
-def model(params: dict, hparams: HParams, X, past=None, past_length=None) -> dict:
+def keep(place):
+    """No dropout, anywhere."""
+    return tf.identity
+
+
+def model(
+    params: dict,
+    hparams: HParams,
+    X,
+    past=None,
+    past_length=None,
+    *,
+    dropout=keep,
+    recompute: bool = False,
+) -> dict:
     """The logits of the token after each of X's, given those before it.
 
     X: int32 [batch, sequence]. past: None, or keys and values of earlier positions
     [batch, n_layer, 2, n_head, earlier, n_embd / n_head], of which the first `past_length`
     are filled (all of them where None). Returns {'logits': float32 [batch, sequence, n_vocab],
     'present': X's own keys and values, laid out like past}.
+
+    For training: dropout(i) is what drops in block i, and in the embedding (i = n_layer);
+    recompute computes a block anew for its gradients, instead of keeping what is in it.
 
     Raises UserError or tf.errors.InvalidArgumentError for an id outside n_vocab or a position
     beyond n_ctx; where XLA compiles it, ids and a past_length tensor are the caller's to check.
@@ -196,12 +212,16 @@ def model(params: dict, hparams: HParams, X, past=None, past_length=None) -> dic
         past_length = 0 if past is None else shape_list(past)[-2]
     check(X, past_length + sequence, hparams)
     h = tf.gather(params['wte'], X) + tf.gather(params['wpe'], past_length + tf.range(sequence))
+    h = dropout(hparams.n_layer)(h)
     pasts = [None] * hparams.n_layer if past is None else tf.unstack(past, axis=1)
     presents = []
     for layer, past in enumerate(pasts):
-        h, present = block(
-            h, params[f'h{layer}'], past=past, past_length=past_length, hparams=hparams
-        )
+
+        def run(h, layer=layer, past=past):
+            options = {'past': past, 'past_length': past_length, 'hparams': hparams}
+            return block(h, params[f'h{layer}'], drop=dropout(layer), **options)
+
+        h, present = (tf.recompute_grad(run) if recompute else run)(h)
         presents.append(present)
     h = norm(h, params['ln_f'])
     h_flat = tf.reshape(h, [batch * sequence, hparams.n_embd])
