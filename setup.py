@@ -12,8 +12,11 @@ setup(
     package_dir={'gpt2': 'src'},
     scripts=[
         'download_model.py',
+        'encode.py',
         'generate_unconditional_samples.py',
         'interactive_conditional_samples.py',
+        'make_vocabulary.py',
+        'train.py',
     ],
     install_requires=[
         'tensorflow>=2.18,<3',
@@ -25,6 +28,16 @@ setup(
     ],
     extras_require={
         'gpu': ['tensorflow[and-cuda]>=2.18,<3'],
-        'test': ['pytest>=8', 'hypothesis>=6.100', 'tiktoken>=0.7', 'ruff>=0.9', 'setuptools>=70.1'],
+        'tensorboard': ['tensorboard>=2.18'],
+        'scratch': ['tokenizers>=0.20'],
+        'test': [
+            'pytest>=8',
+            'hypothesis>=6.100',
+            'ruff>=0.9',
+            'setuptools>=70.1',
+            'tensorboard>=2.18',
+            'tiktoken>=0.7',
+            'tokenizers>=0.20',
+        ],
     },
 )

@@ -6,6 +6,7 @@ import functools
 import inspect
 import io
 import os
+import signal
 import sys
 import tempfile
 import typing
@@ -132,3 +133,26 @@ def prompts(ask: str) -> Iterator[str]:
             return
         if text.strip():
             yield text
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM as KeyboardInterrupt, but never in the middle of a `with held:`."""
+
+    def __init__(self):
+        self.holding = self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number, frame):
+        if not self.holding:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __enter__(self):
+        self.holding = True
+
+    def __exit__(self, kind, *_):
+        self.holding = False
+        if self.asked and kind is None:
+            self.asked = False
+            raise KeyboardInterrupt

@@ -1,7 +1,5 @@
 """Training: the loss, its gradients, and one step of the optimizer."""
 
-import math
-
 import tensorflow as tf
 
 from .checkpoint import restore
@@ -24,16 +22,6 @@ def language_loss(params, hparams: HParams, inputs, targets, **options):
     return tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets[:, 1:], logits=logits[:, :-1])
     )
-
-
-def learning_rate_at(step: int, peak: float, warmup: int, decay: int, low: float) -> float:
-    """Linear from 0 over `warmup` steps, then a cosine down to `low` at step `decay`, if any."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    if not decay:
-        return peak
-    done = min(1, (step - warmup) / max(1, decay - warmup))
-    return low + (peak - low) * (1 + math.cos(math.pi * done)) / 2
 
 
 def dropout_masks(rate: float, seed):
@@ -83,13 +71,18 @@ class Trainer:
             self.optimizer.exclude_from_weight_decay(var_list=vectors)
         self.optimizer.build(self.variables)
 
-    @tf.function(jit_compile=True)
-    def step(self, inputs, targets, learning_rate, number):
+    def step(self, inputs, targets, learning_rate: float, number: int) -> tuple[float, float]:
         """Update the parameters once, by the mean gradient of `accumulate` batches.
 
-        inputs, targets: int32 [accumulate, batch, n]; number: int64, of the step, for dropout.
+        inputs, targets: int32 [accumulate, batch, n]; number: of the step, for dropout.
         Returns the mean loss and the norm of its gradient, before it is clipped.
         """
+        rate, number = tf.constant(learning_rate, tf.float32), tf.constant(number, tf.int64)
+        loss, norm = self._step(inputs, targets, rate, number)
+        return float(loss), float(norm)
+
+    @tf.function(jit_compile=True)
+    def _step(self, inputs, targets, learning_rate, number):
         accumulate = inputs.shape[0]
 
         def gradients(i):
@@ -129,11 +122,12 @@ class Trainer:
 
     def restore(self, prefix) -> None:
         """Set what the optimizer remembers from a checkpoint of `state`."""
-        found = tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map()
-        for name, variable in self.state().items():
-            if tuple(found.get(name, ())) != tuple(variable.shape) or name not in found:
-                raise UserError(
-                    f'{prefix} is the state of another --optimizer or of other layers; repeat '
-                    "the run's flags, or begin a new run from it with --restore_from and --run_name"
-                )
-            variable.assign(restore(prefix, name, variable.dtype))
+        try:
+            for name, variable in self.state().items():
+                variable.assign(restore(prefix, name, variable.dtype))
+        except tf.errors.OpError as error:
+            raise UserError(
+                f'{prefix} is damaged, or the state of another --optimizer or of other layers; '
+                "repeat the run's flags, or begin a run from its model by --restore_from and "
+                '--run_name'
+            ) from error

@@ -1,13 +1,16 @@
 """The samplers, run as a user runs them."""
 
+import fcntl
 import importlib
 import io
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -142,6 +145,7 @@ class Terminal:
         if pid == 0:
             os.chdir(options['cwd'])
             os.execv(sys.executable, [sys.executable, *map(str, argv)])
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack('4H', 40, 120, 0, 0))
         self.pid, self.text = pid, ''
 
     def type(self, keys):

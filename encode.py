@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Encodes text once and for all, so that a training starts at once."""
+
+from gpt2 import cli
+from gpt2.encode_dataset import encode_dataset
+from gpt2.errors import UserError
+from gpt2.model_folder import find_model
+
+
+def encode(
+    *paths: str,
+    model_name: str = '117M',
+    combine: int = 50000,
+    encoding: str = 'utf-8',
+    column: str | None = None,
+    legacy_separator: bool = False,
+    workers: int | None = None,
+    models_dir: str = 'models',
+):
+    """
+    Encode text for train.py: python encode.py IN ... OUT.npz
+
+    IN is a text file, a folder or a pattern ('*.txt', in quotes); each file is one document,
+    and each row of a .csv or .jsonl.
+
+    :paths : Strings, one or more of IN, and OUT.npz
+    :model_name=117M : String, whose vocabulary to use; all the released models have the same
+    :combine=50000 : Put texts shorter than so many letters together in one chunk, with the
+     end-of-text token between them
+    :encoding=utf-8 : Of the text files, latin-1 or utf-16 for example
+    :column=None : String, which column of a .csv or .jsonl is the text, if None (default), the
+     only one, or the one called text
+    :legacy_separator=False : Separate texts by the letters of <|endoftext|>, as older data has it
+    :workers=None : How many processes encode, if None (default), one for each core
+    :models_dir=models : Path to the parent folder of the model folders
+    """
+    if len(paths) < 2:
+        raise UserError('say what to encode and where to; run: python encode.py TEXT OUT.npz')
+    files = ('encoder.json', 'vocab.bpe')
+    folder = find_model(model_name, models_dir, beside=__file__, files=files)
+    *paths, out = paths
+    encode_dataset(folder, paths, out, combine, encoding, column, legacy_separator, workers)
+
+
+if __name__ == '__main__':
+    cli.run(encode)

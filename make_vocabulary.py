@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Makes a byte-level BPE vocabulary of a text's own, to train a model from scratch."""
+
+import json
+from pathlib import Path
+
+from gpt2 import cli
+from gpt2.encoder import END_OF_TEXT, bytes_to_unicode
+from gpt2.errors import UserError
+
+
+def make_vocabulary(
+    text: str,
+    model_name: str,
+    n_vocab: int = 1024,
+    encoding: str = 'utf-8',
+    models_dir: str = 'models',
+):
+    """
+    Make encoder.json and vocab.bpe from a text file
+
+    :text : Text file to learn the merges from
+    :model_name : The model folder that gets them
+    :n_vocab=1024 : Number of tokens: 256 bytes, the merges, and the end of text
+    :encoding=utf-8 : Of the text file
+    :models_dir=models : Path to the parent folder of the model folders
+    """
+    folder = Path(models_dir) / model_name
+    if n_vocab < 257:
+        raise UserError(f'--n_vocab is at least 257, the bytes and the end of text, not {n_vocab}')
+    if (folder / 'encoder.json').exists():
+        raise UserError(f'{folder} has a vocabulary; name another folder with --model_name')
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise UserError("tokenizers is not installed; run: pip install -e '.[scratch]'") from error
+    try:
+        content = Path(text).read_text(encoding)
+    except (OSError, LookupError, UnicodeDecodeError) as error:
+        raise UserError(
+            f'{text} cannot be read: {error}; name a text file, or --encoding'
+        ) from error
+
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+    bpe.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=n_vocab - 1,
+        initial_alphabet=list(bytes_to_unicode().values()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([content], trainer)
+    learnt = json.loads(bpe.to_str())['model']
+    merges = [merge if isinstance(merge, str) else ' '.join(merge) for merge in learnt['merges']]
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = learnt['vocab'] | {END_OF_TEXT: len(learnt['vocab'])}
+    lines = ['#version: 0.2', *merges, '']
+    (folder / 'vocab.bpe').write_text('\n'.join(lines), encoding='utf-8')
+    (folder / 'encoder.json').write_text(json.dumps(encoder), encoding='utf-8')
+    print(f'{folder}: {len(encoder):,} tokens')
+    print(f'Try: python encode.py {text} {Path(text).stem}.npz --model_name {model_name}')
+
+
+if __name__ == '__main__':
+    cli.run(make_vocabulary)

@@ -1,0 +1,123 @@
+"""A training run's folder: a model folder that grows a checkpoint at a time, and can resume."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+from .encoder import get_encoder
+from .errors import UserError
+from .hparams import HParams, default_hparams
+from .model_folder import checkpoint_prefix, find_model, load_hparams
+
+VOCABULARY = ('encoder.json', 'vocab.bpe')
+
+
+class RunFolder:
+    """checkpoint/<run>/: model-<step>.* in OpenAI's format, `checkpoint`, the vocabulary and
+    hparams.json; beside them state-<step>.*, what resuming needs; and best/, a model folder too.
+    """
+
+    def __init__(self, run_name: str, parent='checkpoint'):
+        self.path = Path(parent) / run_name
+        if not run_name or self.path.parent != Path(parent):
+            raise UserError(f'--run_name is the name of a folder in {parent}, not {run_name!r}')
+
+    def has_checkpoint(self) -> bool:
+        return (self.path / 'checkpoint').exists()
+
+    def begin(self, vocabulary: Path, hparams: HParams) -> None:
+        """Make the folder a model folder, but for the checkpoint; set an earlier run's aside."""
+        if vocabulary.resolve() == self.path.resolve():
+            vocabulary = self.set_aside()
+        elif self.path.exists():
+            self.set_aside()
+        for folder in (self.path, self.path / 'best'):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in VOCABULARY:
+                shutil.copyfile(vocabulary / name, folder / name)
+            (folder / 'hparams.json').write_text(json.dumps(vars(hparams), indent=2) + '\n')
+
+    def set_aside(self) -> Path:
+        """Rename what an earlier run left under this name: run1 -> run1.1."""
+        number = 1
+        while (aside := self.path.with_name(f'{self.path.name}.{number}')).exists():
+            number += 1
+        print(f'What {self.path} held is now in {aside}')
+        return self.path.rename(aside)
+
+    def save(self, step: int, params: dict, state: dict, facts: dict, keep: int) -> None:
+        """Write a checkpoint; the one before stays whole until this one is, and `keep` remain.
+
+        state: named tensors; facts: what JSON can say.
+        """
+        from .checkpoint import save_params, save_tensors, write_text
+
+        save_tensors(self.path / f'state-{step}', state)
+        write_text(self.path / f'state-{step}.json', json.dumps(facts, indent=2) + '\n')
+        save_params(self.path / f'model-{step}', params)
+        self._prune(step, keep)
+
+    def save_best(self, step: int, params: dict) -> None:
+        """Write best/, the model with the lowest validation loss so far."""
+        from .checkpoint import save_params
+
+        best = self.path / 'best'
+        save_params(best / f'model-{step}', params)
+        for path in best.glob('model-*'):
+            if path.name.partition('.')[0] != f'model-{step}':
+                path.unlink()
+
+    def _prune(self, step: int, keep: int) -> None:
+        steps = {int(path.stem.partition('-')[2]) for path in self.path.glob('model-*.index')}
+        for old in sorted(steps - {step})[: -(keep - 1) or None]:
+            for path in [*self.path.glob(f'model-{old}.*'), *self.path.glob(f'state-{old}.*')]:
+                path.unlink()
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run starts from."""
+
+    folder: Path  # with the vocabulary
+    hparams: HParams
+    prefix: Path | None = None  # of the parameters; None: random ones
+    state: Path | None = None  # where a run resumes: the prefix of what it must remember,
+    facts: dict | None = None  # and what JSON said of it
+
+
+def find_start(
+    run: RunFolder, restore_from: str, model_name: str, models_dir, beside, shape: dict
+) -> Start:
+    """Where --restore_from, latest, fresh, scratch or a checkpoint, says that `run` starts.
+
+    shape: hyperparameters for scratch, None where hparams.json says them. Raises UserError
+    where there is no such thing.
+    """
+    shape = {name: value for name, value in shape.items() if value is not None}
+    if shape and restore_from != 'scratch':
+        raise UserError(f'--{next(iter(shape))} is for a new model; add --restore_from scratch')
+    if restore_from == 'scratch':
+        folder = find_model(model_name, models_dir, beside, files=VOCABULARY)
+        enc = get_encoder(folder.name, folder.parent)
+        known = (folder / 'hparams.json').exists()
+        hparams = load_hparams(folder) if known else default_hparams()
+        return Start(folder, hparams.override_from_dict({'n_vocab': len(enc.decoder)} | shape))
+    if restore_from == 'latest' and run.has_checkpoint():
+        prefix = checkpoint_prefix(run.path)
+    elif restore_from in ('latest', 'fresh'):
+        prefix = checkpoint_prefix(find_model(model_name, models_dir, beside))
+    elif Path(restore_from).parent.is_dir():
+        prefix = checkpoint_prefix(restore_from)
+    else:
+        raise UserError(f'there is no {restore_from}; set --restore_from to a checkpoint')
+    folder = prefix.parent
+    start = Start(folder, load_hparams(folder), prefix)
+    state = prefix.with_name(prefix.name.replace('model-', 'state-'))
+    facts = state.with_name(f'{state.name}.json')
+    if folder.resolve() != run.path.resolve() or not facts.exists():
+        return start
+    try:
+        return dataclasses.replace(start, state=state, facts=json.loads(facts.read_text('utf-8')))
+    except ValueError as error:
+        raise UserError(f'{facts} is damaged: {error}; restore from another checkpoint') from error

@@ -1,0 +1,227 @@
+"""train.py, run as a user runs it, on the demo model."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_scripts import Terminal
+
+from conftest import ROOT
+
+FLAGS = {
+    'dataset': ROOT / 'README.md',
+    'model_name': 'demo',
+    'batch_size': 2,
+    'context_length': 32,
+    'learning_rate': 1e-4,
+    'sample_every': 0,
+    'seed': 1,
+}
+
+
+def arguments(**flags):
+    return [f'--{name}={value}' for name, value in (FLAGS | flags).items()]
+
+
+@pytest.fixture
+def train(run):
+    return lambda **flags: run('train.py', *arguments(**flags))
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts train.py in the background."""
+
+    def start(**flags):
+        return subprocess.Popen(
+            [sys.executable, ROOT / 'train.py', *arguments(**flags)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+
+    return start
+
+
+def wait_for_step(process, number):
+    for line in process.stdout:
+        if line.startswith(f'[{number} | '):
+            return
+    raise AssertionError(process.communicate())
+
+
+def facts(folder, step):
+    return json.loads((folder / f'state-{step}.json').read_text())
+
+
+def weights(folder, step):
+    return (folder / f'model-{step}.data-00000-of-00001').read_bytes()
+
+
+def test_a_run_killed_and_started_again_is_the_run_never_stopped(train, start, tmp_path):
+    flags = {'max_steps': 9, 'save_every': 4, 'dropout': 0.1, 'noise': 0.1}
+    whole = train(run_name='whole', **flags)
+    assert (whole.returncode, whole.stderr) == (0, '')
+    assert (
+        len(re.findall(r'^\[\d+ \| \d+\.\d\d\] loss=\d+\.\d\d avg=\d+\.\d\d$', whole.stdout, re.M))
+        == 9
+    )
+
+    process = start(run_name='killed', **flags)
+    wait_for_step(process, 6)
+    process.kill()
+    process.communicate()
+    again = train(run_name='killed', **flags)
+    assert 'Loading checkpoint checkpoint/killed/model-4' in again.stdout
+    assert '[5 | ' in again.stdout and '[4 | ' not in again.stdout
+    whole, killed = tmp_path / 'checkpoint' / 'whole', tmp_path / 'checkpoint' / 'killed'
+    assert facts(killed, 9)['average'] == facts(whole, 9)['average']
+    assert weights(killed, 9) == weights(whole, 9)
+
+    done = train(run_name='killed', **flags)
+    assert done.returncode == 0 and 'has its 9 steps' in done.stdout
+
+
+def test_a_run_is_a_model_folder(train, run, tmp_path):
+    done = train(max_steps=3, save_every=1, keep_checkpoints=2, val_every=1, val_batch_count=2)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert len(re.findall(r'validation loss = \d+\.\d+ perplexity = \d+\.\d+', done.stdout)) == 3
+    folder = tmp_path / 'checkpoint' / 'run1'
+    assert {path.name for path in folder.glob('model-*.index')} == {
+        'model-2.index',
+        'model-3.index',
+    }
+    assert len(list((folder / 'best').glob('model-*.index'))) == 1
+    args = [
+        '--models_dir',
+        'checkpoint',
+        '--model_name',
+        'run1',
+        '--nsamples',
+        '1',
+        '--length',
+        '9',
+    ]
+    sampled = run('generate_unconditional_samples.py', *args)
+    assert sampled.returncode == 0 and 'SAMPLE 1' in sampled.stdout
+    (tmp_path / 'models').mkdir()
+    folder.rename(tmp_path / 'models' / '117M')  # as the textbook does
+    args = ['--model_name', '124M', '--nsamples', '1', '--length', '9', '--models_dir', 'models']
+    assert run('generate_unconditional_samples.py', *args).returncode == 0
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_save_and_end_well(start, tmp_path, number):
+    process = start(max_steps=10_000)
+    wait_for_step(process, 3)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, '')
+    step = int(re.search(r'Saving checkpoint/run1/model-(\d+)', out)[1])
+    assert step >= 3 and facts(tmp_path / 'checkpoint' / 'run1', step)['step'] == step
+
+
+def test_fresh_never_deletes_the_old(train, tmp_path):
+    train(max_steps=2)
+    old = weights(tmp_path / 'checkpoint' / 'run1', 2)
+    done = train(max_steps=1, restore_from='fresh')
+    assert 'What checkpoint/run1 held is now in checkpoint/run1.1' in done.stdout
+    assert weights(tmp_path / 'checkpoint' / 'run1.1', 2) == old
+    assert facts(tmp_path / 'checkpoint' / 'run1', 1)['step'] == 1
+    prefix = 'checkpoint/run1.1/model-2'
+    done = train(max_steps=1, restore_from=prefix, run_name='other')
+    assert f'Loading checkpoint {prefix}' in done.stdout
+    assert facts(tmp_path / 'checkpoint' / 'other', 1)['step'] == 1
+
+
+def test_from_scratch(train, tmp_path):
+    shape = {'n_layer': 1, 'n_head': 2, 'n_embd': 8, 'n_ctx': 64}
+    done = train(max_steps=2, restore_from='scratch', context_length=16, **shape)
+    assert done.returncode == 0, done.stderr
+    hparams = json.loads((tmp_path / 'checkpoint' / 'run1' / 'hparams.json').read_text())
+    assert hparams == {'n_vocab': 1024} | shape
+    assert '[1 | ' in done.stdout and 6.5 < float(re.search(r'loss=([\d.]+)', done.stdout)[1]) < 7.5
+
+
+def test_no_number_for_a_loss_saves_nothing(train, tmp_path):
+    train(max_steps=1)
+    done = train(max_steps=9, optimizer='sgd', learning_rate=1e30, run_name='run2', save_every=1)
+    assert done.returncode == 2
+    assert re.search(r'^train\.py: the loss is \w+ at step \d+, .* --learning_rate', done.stderr)
+    for path in (tmp_path / 'checkpoint' / 'run2').glob('state-*.json'):
+        assert json.loads(path.read_text())['average'][0] < float('inf')
+
+
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before_whole(train, run, tmp_path):
+    train(max_steps=1)
+    before = {path.name for path in (tmp_path / 'checkpoint' / 'run1').glob('*-1*')}
+
+    def little_room():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    done = run('train.py', *arguments(max_steps=2), preexec_fn=little_room)
+    assert done.returncode == 2 and 'cannot be written' in done.stderr
+    assert done.stderr.count('\n') == 1
+    folder = tmp_path / 'checkpoint' / 'run1'
+    assert {path.name for path in folder.glob('*-[12]*')} == before
+    assert train(max_steps=2).returncode == 0
+
+
+def test_samples_of_the_datas_own_contexts(train, tmp_path):
+    done = train(max_steps=2, sample_every=2, sample_num=2, sample_length=12)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / 'samples' / 'run1' / 'samples-2').read_text('utf-8')
+    assert re.findall('={8} SAMPLE (.) ={8}', text) == ['1', '2']
+    assert re.findall('={8} SAMPLE (.) ={8}', done.stdout) == ['1', '2']
+
+
+def test_tensorboard_reads_the_events(train, tmp_path):
+    reader = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    train(max_steps=2, val_every=2, val_batch_count=1, sample_every=2, sample_length=4)
+    events = reader.EventAccumulator(str(tmp_path / 'checkpoint' / 'run1'))
+    events.Reload()
+    tags = events.Tags()['tensors']
+    for name in ('loss', 'learning_rate', 'gradient_norm', 'tokens_per_second'):
+        assert [event.step for event in events.Tensors(name)] == [1, 2]
+    for name in ('validation_loss', 'perplexity', 'samples'):
+        assert [event.step for event in events.Tensors(name)] == [2]
+    assert len(tags) == 7
+
+
+def test_a_bar_at_a_terminal(tmp_path):
+    terminal = Terminal(ROOT / 'train.py', *arguments(max_steps=3), cwd=tmp_path)
+    assert terminal.end() == 0
+    assert re.search(r'3/3 .*loss=\d+\.\d\d avg=\d+\.\d\d \d+ tokens/s', terminal.text)
+
+
+@pytest.mark.parametrize(
+    'flags, sentence',
+    [
+        ({'optimizer': 'adagrad'}, '--optimizer is adam or sgd, not adagrad'),
+        ({'batch_size': 0}, '--batch_size is a number from 1 up, not 0'),
+        ({'learning_rate': -1}, '--learning_rate is a number from 0 up, not -1'),
+        ({'noise': 1.5}, '--noise is a share from 0 to 1, not 1.5'),
+        ({'context_length': 257}, '--context_length 257 is more than the n_ctx of 256'),
+        ({'model_name': '345M'}, 'no model in models/345M .* run: python download_model.py 345M'),
+        ({'dataset': 'missing.txt'}, 'missing.txt is no file'),
+        ({'restore_from': 'nowhere/model-1'}, 'there is no nowhere/model-1'),
+        ({'n_layer': 2}, '--n_layer is for a new model; add --restore_from scratch'),
+        ({'run_name': '../x'}, '--run_name is the name of a folder'),
+        ({'learning_rte': 1}, 'did you mean --learning_rate'),
+    ],
+)
+def test_mistakes_before_tensorflow(train, tmp_path, monkeypatch, flags, sentence):
+    (tmp_path / 'tensorflow.py').write_text('import os\nos._exit(99)\n')
+    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
+    done = train(**flags)
+    assert done.returncode == 2, done.stderr
+    assert re.search(f'^train.py: .*{sentence}', done.stderr) and done.stderr.count('\n') == 1
+    assert not Path(tmp_path, 'checkpoint').exists()

@@ -1,0 +1,363 @@
+#!/usr/bin/env python3
+"""Fine-tunes a model on a text, or trains one from scratch."""
+
+import contextlib
+import importlib.util
+import itertools
+import math
+import secrets
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from tqdm import tqdm
+
+from gpt2 import cli
+from gpt2.encoder import get_encoder
+from gpt2.errors import UserError
+from gpt2.load_dataset import Sampler, batches, load_dataset
+from gpt2.run_folder import RunFolder, Start, find_start
+from gpt2.schedule import learning_rate_at
+
+
+def train(
+    dataset: str,
+    model_name: str = '117M',
+    combine: int = 50000,
+    encoding: str = 'utf-8',
+    batch_size: int = 1,
+    learning_rate: float = 0.00002,
+    accumulate_gradients: int = 1,
+    memory_saving_gradients: bool = False,
+    only_train_transformer_layers: bool = False,
+    optimizer: str = 'adam',
+    noise: float = 0.0,
+    top_k: int = 40,
+    top_p: float = 0.0,
+    restore_from: str = 'latest',
+    run_name: str = 'run1',
+    sample_every: int = 100,
+    sample_length: int = 1023,
+    sample_num: int = 1,
+    save_every: int = 1000,
+    val_dataset: str | None = None,
+    val_batch_size: int = 2,
+    val_batch_count: int = 40,
+    val_every: int = 0,
+    models_dir: str = 'models',
+    max_steps: int | None = None,
+    seed: int | None = None,
+    warmup_steps: int = 0,
+    decay_steps: int = 0,
+    min_learning_rate: float = 0.0,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    dropout: float = 0.0,
+    context_length: int | None = None,
+    n_layer: int | None = None,
+    n_head: int | None = None,
+    n_embd: int | None = None,
+    n_ctx: int | None = None,
+    keep_checkpoints: int = 5,
+):
+    """
+    Fine-tune GPT-2 on your custom dataset
+
+    Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
+
+    :dataset : Input file, folder or pattern (utf-8 text, or .npz files that encode.py made)
+    :model_name=117M : Pretrained model name
+    :combine=50000 : Put texts shorter than so many letters together in one chunk
+    :encoding=utf-8 : Of text files
+    :batch_size=1 : Batch size
+    :learning_rate=0.00002 : Learning rate
+    :accumulate_gradients=1 : Average the gradients of so many batches for one step
+    :memory_saving_gradients=False : Compute what is inside a block anew for its gradients
+    :only_train_transformer_layers=False : Leave the embeddings and the last norm as they are
+    :optimizer=adam : adam or sgd
+    :noise=0.0 : Share of input tokens replaced at random, to regularize against typos
+    :top_k=40 : For the samples: among how many tokens to draw
+    :top_p=0.0 : For the samples: nucleus sampling, overrides top_k if above 0
+    :restore_from=latest : latest (of this run, else the model), fresh (the model, whatever the
+     run has), scratch (random parameters), or a checkpoint, by its folder or its prefix
+    :run_name=run1 : The run's folder in checkpoint and samples
+    :sample_every=100 : Write samples every so many steps, 0 never
+    :sample_length=1023 : Tokens in a sample, as far as the context has room
+    :sample_num=1 : How many samples
+    :save_every=1000 : Write a checkpoint every so many steps, 0 only at the end
+    :val_dataset=None : For the validation loss; if None (default), the dataset
+    :val_batch_size=2 : Batch size for validation
+    :val_batch_count=40 : Batches for validation
+    :val_every=0 : Compute the validation loss every so many steps, 0 never
+    :models_dir=models : Path to the parent folder of the model folders
+    :max_steps=None : Stop when the run has so many steps in all
+    :seed=None : Integer that fixes the batches, the noise, the dropout and the samples
+    :warmup_steps=0 : Raise the learning rate linearly over the first so many steps
+    :decay_steps=0 : Lower it along a cosine until this step, 0 never
+    :min_learning_rate=0.0 : to this
+    :weight_decay=0.0 : Of matrices, decoupled (AdamW)
+    :clip_norm=None : Largest norm of the gradient
+    :dropout=0.0 : Share of activations and attention weights dropped
+    :context_length=None : Tokens in a training window, if None (default), n_ctx
+    :n_layer=None : With --restore_from scratch, the model's shape, if None (default), that of
+     the model's hparams.json
+    :n_head=None : likewise
+    :n_embd=None : likewise
+    :n_ctx=None : likewise
+    :keep_checkpoints=5 : How many of the run's checkpoints to keep
+    """
+    flags = SimpleNamespace(**locals())
+    check_flags(flags)
+    run = RunFolder(run_name)
+    shape = {name: getattr(flags, name) for name in ('n_layer', 'n_head', 'n_embd', 'n_ctx')}
+    start = find_start(run, restore_from, model_name, models_dir, __file__, shape)
+    n_ctx = start.hparams.n_ctx
+    if context_length and context_length > n_ctx:
+        raise UserError(f'--context_length {context_length} is more than the n_ctx of {n_ctx}')
+    flags.context_length = context_length or n_ctx
+    enc = get_encoder(start.folder.name, start.folder.parent)
+    sampler = val_sampler = Sampler(load_dataset(enc, dataset, combine, encoding))
+    if val_dataset:
+        val_sampler = Sampler(load_dataset(enc, val_dataset, combine, encoding))
+    if sampler.longest < flags.context_length:
+        print(
+            f'the longest chunk has {sampler.longest} tokens: the windows have as many, '
+            f'not {flags.context_length}',
+            file=sys.stderr,
+        )
+
+    cli.load_tensorflow()
+    import tensorflow as tf
+
+    try:
+        fit = Fit(flags, run, start, enc, sampler, val_sampler)
+        interrupts = cli.Interrupts()
+        with contextlib.suppress(KeyboardInterrupt):
+            fit.loop(interrupts)
+        with contextlib.suppress(KeyboardInterrupt), interrupts:
+            fit.save()
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise UserError(
+            'the memory is too small for this; try, one after another: --batch_size 1, '
+            '--memory_saving_gradients, a smaller --context_length, '
+            '--only_train_transformer_layers, --optimizer sgd'
+        ) from error
+    fit.bar.close()
+    if max_steps and fit.step >= max_steps:
+        print(f'{run_name} has its {max_steps} steps; to go on, raise --max_steps')
+    print(
+        'Try: python interactive_conditional_samples.py '
+        f'--models_dir {run.path.parent} --model_name {run_name}'
+    )
+
+
+def check_flags(flags) -> None:
+    """Raise UserError for the first flag that is out of its range."""
+    if flags.optimizer not in ('adam', 'sgd'):
+        raise UserError(f'--optimizer is adam or sgd, not {flags.optimizer}')
+    lowest = {'context_length': 2}
+    for name in ('batch_size', 'accumulate_gradients', 'sample_length', 'sample_num', 'max_steps'):
+        lowest[name] = 1
+    for name in ('val_batch_size', 'val_batch_count', 'keep_checkpoints'):
+        lowest[name] = 1
+    for name, value in vars(flags).items():
+        if isinstance(value, int | float) and not lowest.get(name, 0) <= value < math.inf:
+            raise UserError(f'--{name} is a number from {lowest.get(name, 0)} up, not {value}')
+    for name in ('noise', 'dropout', 'top_p'):
+        if getattr(flags, name) > 1 or flags.dropout == 1:
+            raise UserError(f'--{name} is a share from 0 to 1, not {getattr(flags, name)}')
+
+
+class Fit:
+    """A run: the model, where its training stands, and what it writes."""
+
+    def __init__(self, flags, run: RunFolder, start: Start, enc, sampler, val_sampler):
+        import tensorflow as tf
+
+        from gpt2 import checkpoint, model, training
+
+        self.flags, self.run, self.hparams, self.enc = flags, run, start.hparams, enc
+        self.sampler, self.val_sampler = sampler, val_sampler
+        facts = start.facts or {'step': 0, 'average': [0.0, 0.0], 'best': None, 'seed': flags.seed}
+        self.step, self.average, self.best = facts['step'], facts['average'], facts['best']
+        self.seed = secrets.randbits(31) if facts['seed'] is None else facts['seed']
+        if start.prefix:
+            print(f'Loading checkpoint {start.prefix}')
+            self.params = checkpoint.load_params(start.prefix, self.hparams)
+        else:
+            self.params = model.init_params(self.hparams, self.seed)
+        self.trainer = training.Trainer(
+            self.params,
+            self.hparams,
+            seed=self.seed,
+            optimizer=flags.optimizer,
+            weight_decay=flags.weight_decay,
+            clip_norm=flags.clip_norm,
+            dropout=flags.dropout,
+            memory_saving_gradients=flags.memory_saving_gradients,
+            only_train_transformer_layers=flags.only_train_transformer_layers,
+        )
+        if start.facts:
+            self.trainer.restore(start.state)
+        else:
+            run.begin(start.folder, self.hparams)
+        self.saved = self.step
+        self.began = time.time()
+        self.events = None
+        if importlib.util.find_spec('tensorboard'):
+            self.events = tf.summary.create_file_writer(str(run.path))
+        self.bar = tqdm(
+            total=flags.max_steps,
+            initial=self.step,
+            unit=' steps',
+            disable=None,
+            dynamic_ncols=True,
+        )
+
+    def loop(self, interrupts: cli.Interrupts) -> None:
+        """Train until --max_steps or an interrupt."""
+        flags = self.flags
+        schedule = (flags.warmup_steps, flags.decay_steps, flags.min_learning_rate)
+        for inputs, targets in self.batches():
+            began = time.time()
+            with interrupts:
+                rate = learning_rate_at(self.step, flags.learning_rate, *schedule)
+                loss, norm = self.trainer.step(inputs, targets, rate, self.step)
+                self.check(loss)
+                self.step += 1
+                self.average = [0.99 * self.average[0] + loss, 0.99 * self.average[1] + 1]
+            speed = targets.shape.num_elements() / (time.time() - began)
+            self.report(loss=loss, gradient_norm=norm, learning_rate=rate, tokens_per_second=speed)
+            if self.is_time(flags.val_every):
+                self.validate()
+            if self.is_time(flags.sample_every):
+                self.write_samples()
+            if self.is_time(flags.save_every):
+                with interrupts:
+                    self.save()
+
+    def is_time(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
+    def batches(self):
+        """The batches of the steps that are left; the next is made while one is computed."""
+        import tensorflow as tf
+
+        flags = self.flags
+        shape = [flags.accumulate_gradients, flags.batch_size]
+        length = min(flags.context_length, self.sampler.longest)
+        dataset = tf.data.Dataset.from_generator(
+            lambda: batches(
+                self.sampler, self.hparams.n_vocab, self.seed, self.step, shape, length, flags.noise
+            ),
+            output_signature=(tf.TensorSpec([*shape, length], tf.int32),) * 2,
+        )
+        if flags.max_steps:
+            dataset = dataset.take(max(0, flags.max_steps - self.step))
+        return dataset.prefetch(2)
+
+    def check(self, loss: float) -> None:
+        """Stop, and save nothing, where the loss is none."""
+        if not math.isfinite(loss):
+            raise UserError(
+                f'the loss is {loss} at step {self.step + 1}, and nothing was saved since step '
+                f'{self.saved}; try a lower --learning_rate, or --clip_norm 1'
+            )
+
+    def say(self, text: str) -> None:
+        self.bar.write(f'[{self.step} | {time.time() - self.began:.2f}] {text}')
+
+    def report(self, **figures) -> None:
+        """A line for the step, or its place in the bar; and its events."""
+        average = self.average[0] / self.average[1]
+        text = f'loss={figures["loss"]:.2f} avg={average:.2f}'
+        if self.bar.disable:
+            self.say(text)
+        else:
+            self.bar.set_postfix_str(f'{text} {figures["tokens_per_second"]:.0f} tokens/s')
+            self.bar.update()
+        self.write_events(**figures)
+
+    def write_events(self, **figures) -> None:
+        """For TensorBoard, where it is installed: numbers, or a list of texts."""
+        import tensorflow as tf
+
+        if self.events:
+            with self.events.as_default(self.step):
+                for name, figure in figures.items():
+                    write = tf.summary.text if isinstance(figure, list) else tf.summary.scalar
+                    write(name, figure)
+
+    def validate(self) -> None:
+        """The loss and perplexity on the same windows each time; the best model is kept."""
+        import tensorflow as tf
+
+        flags = self.flags
+        shape, length = (
+            [1, flags.val_batch_size],
+            min(flags.context_length, self.val_sampler.longest),
+        )
+        drawn = batches(self.val_sampler, self.hparams.n_vocab, 1, 0, shape, length)
+        losses = [
+            float(self.trainer.loss(tf.constant(tokens[0])))
+            for tokens, _ in tqdm(
+                itertools.islice(drawn, flags.val_batch_count),
+                'Validating',
+                total=flags.val_batch_count,
+                leave=False,
+                disable=None,
+            )
+        ]
+        loss = sum(losses) / len(losses)
+        perplexity = math.exp(min(loss, 700))
+        self.say(f'validation loss = {loss:.4f} perplexity = {perplexity:.2f}')
+        self.write_events(validation_loss=loss, perplexity=perplexity)
+        if math.isfinite(loss) and (self.best is None or loss < self.best):
+            self.best = loss
+            self.run.save_best(self.step, self.params)
+
+    def write_samples(self) -> None:
+        """Continue tokens of the dataset, on the terminal and to samples/<run>/samples-<step>."""
+        from gpt2 import sample
+
+        flags, texts = self.flags, []
+        for number in range(flags.sample_num):
+            random = np.random.default_rng([self.seed, self.step, number])
+            context = self.sampler.sample(1, random)
+            ids = sample.sample_sequence(
+                self.params,
+                hparams=self.hparams,
+                length=min(flags.sample_length, self.hparams.n_ctx),
+                context=context,
+                top_k=0 if flags.top_p else flags.top_k,
+                top_p=flags.top_p or 1,
+                seed=self.seed + self.step,
+                first_sample=number,
+            )
+            texts.append(self.enc.decode(ids[0].numpy()))
+            self.say(f'\n======== SAMPLE {number + 1} ========\n{texts[-1]}\n')
+        folder = Path('samples') / self.run.path.name
+        folder.mkdir(parents=True, exist_ok=True)
+        framed = [f'======== SAMPLE {i + 1} ========\n{text}\n' for i, text in enumerate(texts)]
+        (folder / f'samples-{self.step}').write_text('\n'.join(framed), encoding='utf-8')
+        self.write_events(samples=texts)
+
+    def save(self) -> None:
+        """Write a checkpoint, unless this step has one."""
+        if self.saved == self.step:
+            return
+        self.say(f'Saving {self.run.path}/model-{self.step}')
+        facts = {'step': self.step, 'average': self.average, 'best': self.best, 'seed': self.seed}
+        facts['flags'] = vars(self.flags)
+        self.run.save(
+            self.step, self.params, self.trainer.state(), facts, self.flags.keep_checkpoints
+        )
+        if self.events:
+            self.events.flush()
+        self.saved = self.step
+
+
+if __name__ == '__main__':
+    cli.run(train)
