@@ -61,6 +61,7 @@ def train(
     n_embd: int | None = None,
     n_ctx: int | None = None,
     keep_checkpoints: int = 5,
+    column: str | None = None,
 ):
     """
     Fine-tune GPT-2 on your custom dataset
@@ -107,6 +108,7 @@ def train(
     :n_embd=None : likewise
     :n_ctx=None : likewise
     :keep_checkpoints=5 : How many of the run's checkpoints to keep
+    :column=None : Which column of a .csv or .jsonl dataset is the text
     """
     flags = SimpleNamespace(**locals())
     check_flags(flags)
@@ -118,9 +120,9 @@ def train(
         raise UserError(f'--context_length {context_length} is more than the n_ctx of {n_ctx}')
     flags.context_length = context_length or n_ctx
     enc = get_encoder(start.folder.name, start.folder.parent)
-    sampler = val_sampler = Sampler(load_dataset(enc, dataset, combine, encoding))
+    sampler = val_sampler = Sampler(load_dataset(enc, dataset, combine, encoding, column))
     if val_dataset:
-        val_sampler = Sampler(load_dataset(enc, val_dataset, combine, encoding))
+        val_sampler = Sampler(load_dataset(enc, val_dataset, combine, encoding, column))
     if sampler.longest < flags.context_length:
         print(
             f'the longest chunk has {sampler.longest} tokens: the windows have as many, '
@@ -245,17 +247,16 @@ class Fit:
         """The batches of the steps that are left; the next is made while one is computed."""
         import tensorflow as tf
 
-        flags = self.flags
+        flags, first = self.flags, self.step
         shape = [flags.accumulate_gradients, flags.batch_size]
         length = min(flags.context_length, self.sampler.longest)
+        drawn = (self.sampler, self.hparams.n_vocab, self.seed, first, shape, length, flags.noise)
         dataset = tf.data.Dataset.from_generator(
-            lambda: batches(
-                self.sampler, self.hparams.n_vocab, self.seed, self.step, shape, length, flags.noise
-            ),
+            lambda: batches(*drawn),
             output_signature=(tf.TensorSpec([*shape, length], tf.int32),) * 2,
         )
         if flags.max_steps:
-            dataset = dataset.take(max(0, flags.max_steps - self.step))
+            dataset = dataset.take(max(0, flags.max_steps - first))
         return dataset.prefetch(2)
 
     def check(self, loss: float) -> None:
@@ -295,10 +296,8 @@ class Fit:
         import tensorflow as tf
 
         flags = self.flags
-        shape, length = (
-            [1, flags.val_batch_size],
-            min(flags.context_length, self.val_sampler.longest),
-        )
+        shape = [1, flags.val_batch_size]
+        length = min(flags.context_length, self.val_sampler.longest)
         drawn = batches(self.val_sampler, self.hparams.n_vocab, 1, 0, shape, length)
         losses = [
             float(self.trainer.loss(tf.constant(tokens[0])))

@@ -70,25 +70,30 @@ def _read_npz(path: Path, enc: Encoder) -> Iterator[np.ndarray]:
 class Sampler:
     """Draws windows from chunks, never across their ends, each possible window equally often.
 
-    chunks: anything with a length and slices. total_size: tokens in all; longest: in one chunk.
+    chunks: anything with a length and slices. seed: of its own random numbers, None for any.
+    total_size: tokens in all; longest: in one chunk.
     """
 
-    def __init__(self, chunks: Sequence[np.ndarray]):
+    def __init__(self, chunks: Sequence[np.ndarray], seed: int | None = None):
         self.chunks = chunks
         self.lengths = np.array([len(chunk) for chunk in chunks], np.int64)
         self.total_size = int(self.lengths.sum())
         self.longest = int(self.lengths.max(initial=0))
         if not self.total_size:
             raise UserError('the dataset holds no token; name one that does')
+        self.random = np.random.default_rng(seed)
         self.windows = {}  # length: how many windows there are up to the end of each chunk
 
-    def sample(self, length: int, random: np.random.Generator) -> np.ndarray:
-        """`length` consecutive tokens; where no chunk has so many, as many as the longest has."""
+    def sample(self, length: int, random: np.random.Generator | None = None) -> np.ndarray:
+        """`length` consecutive tokens; where no chunk has so many, as many as the longest has.
+
+        random: what draws, instead of the sampler's own numbers.
+        """
         length = min(length, self.longest)
         if length not in self.windows:
             self.windows[length] = np.cumsum(np.maximum(self.lengths - length + 1, 0))
         ends = self.windows[length]
-        window = int(random.integers(ends[-1]))
+        window = int((random or self.random).integers(ends[-1]))
         i = int(np.searchsorted(ends, window, side='right'))
         start = int(self.lengths[i]) - length - (int(ends[i]) - 1 - window)
         return self.chunks[i][start : start + length]

@@ -71,7 +71,8 @@ def checkpoint_prefix(folder_or_prefix) -> Path:
     for name in (f'{prefix.name}.index', f'{prefix.name}.data-00000-of-*'):
         if not any(prefix.parent.glob(name)):
             missing = prefix.with_name(name.replace('*', '00001'))
-            raise UserError(f'{missing} is missing; {how_to_mend(prefix.parent)}')
+            folder = prefix if prefix.name in OTHER_NAME else prefix.parent
+            raise UserError(f'{missing} is missing; {how_to_mend(folder)}')
     return prefix
 
 

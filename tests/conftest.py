@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / 'data'
+# Resolved here: tests change the working directory.
+VOCAB_DIR = Path(os.environ['GPT2_VOCAB_DIR']).resolve() if 'GPT2_VOCAB_DIR' in os.environ else None
 
 hypothesis.settings.register_profile('offline', deadline=None, database=None, derandomize=True)
 hypothesis.settings.load_profile('offline')
@@ -25,9 +27,9 @@ def golden():
 @pytest.fixture
 def vocab_dir():
     """The folder with GPT-2's encoder.json and vocab.bpe, which this repository does not hold."""
-    if 'GPT2_VOCAB_DIR' not in os.environ:
+    if VOCAB_DIR is None:
         pytest.skip("GPT2_VOCAB_DIR names no folder with GPT-2's encoder.json and vocab.bpe")
-    return Path(os.environ['GPT2_VOCAB_DIR']).resolve()
+    return VOCAB_DIR
 
 
 def write_vocabulary(folder, n_vocab):

@@ -103,8 +103,9 @@ def test_hparams_that_do_not_match(tiny, changed, sentence):
 
 
 def test_a_missing_folder(tmp_path, hparams):
-    with pytest.raises(UserError, match='is missing; run: python download_model.py 124M'):
-        load_params(tmp_path / '124M' / 'model.ckpt', hparams)
+    for missing in (tmp_path / '124M', tmp_path / '124M' / 'model.ckpt'):
+        with pytest.raises(UserError, match='is missing; run: python download_model.py 124M'):
+            load_params(missing, hparams)
 
 
 def test_a_disk_that_fills_up_leaves_the_old_checkpoint_whole(tiny, hparams):

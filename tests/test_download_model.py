@@ -29,7 +29,6 @@ BIG = random.Random(0).randbytes(5 * download.CHUNK)  # what DATA holds: no two 
 HALF = 3 * download.CHUNK  # where a connection is cut
 SMALL = {name: f'this is {name}'.encode() for name in download.FILES if name != DATA}
 CONTENT = SMALL | {DATA: BIG}
-VOCAB_DIR = os.environ.get('GPT2_VOCAB_DIR')
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -370,10 +369,9 @@ def test_says_so_where_only_the_length_could_be_checked(server, capsys):
     assert is_right('models/774M')
 
 
-@pytest.mark.skipif(not VOCAB_DIR, reason='GPT2_VOCAB_DIR is not set')
-def test_the_hashes_of_the_vocabulary():
+def test_the_hashes_of_the_vocabulary(vocab_dir):
     for name, (size, sha256) in download.KNOWN_EVERYWHERE.items():
-        content = Path(VOCAB_DIR, name).read_bytes()
+        content = (vocab_dir / name).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (size, sha256)
 
 

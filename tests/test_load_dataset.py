@@ -415,6 +415,13 @@ def test_windows_are_as_long_as_the_longest_chunk_allows():
         assert drawn == {(1000, 1001, 1002, 1003, 1004)}
 
 
+def test_seeds():
+    one, same, other = (Sampler(chunks_of(10**6), seed) for seed in (1, 1, 2))
+    first = one.sample(1)
+    assert first == same.sample(1) and first != other.sample(1)
+    assert Sampler(chunks_of(10**6)).sample(1) != Sampler(chunks_of(10**6)).sample(1)
+
+
 def drawn_batches(seed, step, number, noise=0.0):
     sampler = Sampler(chunks_of(100, 10_000))
     drawn = batches(sampler, 512, seed, step, [2, 3], 5, noise)

@@ -175,6 +175,17 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_whole(train, run, tmp
     assert train(max_steps=2).returncode == 0
 
 
+def test_too_little_memory_is_one_sentence_that_names_the_flags_to_try(run):
+    def little_memory():
+        resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+
+    done = run('train.py', *arguments(max_steps=1, batch_size=100_000), preexec_fn=little_memory)
+    assert done.returncode != 0 and 'Traceback' not in done.stderr
+    assert 'train.py: the memory is too small for this; try, one after another: --batch_size 1' in (
+        done.stderr
+    )
+
+
 def test_samples_of_the_datas_own_contexts(train, tmp_path):
     done = train(max_steps=2, sample_every=2, sample_num=2, sample_length=12)
     assert done.returncode == 0, done.stderr
