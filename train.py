@@ -66,7 +66,8 @@ def train(
     """
     Fine-tune GPT-2 on your custom dataset
 
-    Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
+    Ctrl-C or SIGTERM saves and stops; the same command, without --restore_from, goes on from
+    there, with the run's own model and seed.
 
     :dataset : Input file, folder or pattern (utf-8 text, or .npz files that encode.py made)
     :model_name=117M : Pretrained model name
@@ -80,7 +81,7 @@ def train(
     :optimizer=adam : adam or sgd
     :noise=0.0 : Share of input tokens replaced at random, to regularize against typos
     :top_k=40 : For the samples: among how many tokens to draw
-    :top_p=0.0 : For the samples: nucleus sampling, overrides top_k if above 0
+    :top_p=0.0 : For the samples: nucleus sampling, overrides top_k if above 0 (0 is off)
     :restore_from=latest : latest (of this run, else the model), fresh (the model, whatever the
      run has), scratch (random parameters), or a checkpoint, by its folder or its prefix
     :run_name=run1 : The run's folder in checkpoint and samples
@@ -130,6 +131,7 @@ def train(
             file=sys.stderr,
         )
 
+    run.lock()
     cli.load_tensorflow()
     import tensorflow as tf
 
@@ -168,8 +170,12 @@ def check_flags(flags) -> None:
         if isinstance(value, int | float) and not lowest.get(name, 0) <= value < math.inf:
             raise UserError(f'--{name} is a number from {lowest.get(name, 0)} up, not {value}')
     for name in ('noise', 'dropout', 'top_p'):
-        if getattr(flags, name) > 1 or flags.dropout == 1:
+        if getattr(flags, name) > 1:
             raise UserError(f'--{name} is a share from 0 to 1, not {getattr(flags, name)}')
+    if flags.dropout == 1:
+        raise UserError('--dropout 1 leaves nothing; set it below 1')
+    if flags.seed is not None and flags.seed >= 2**63:
+        raise UserError(f'--seed is below 2**63, not {flags.seed}')
 
 
 class Fit:
@@ -203,6 +209,7 @@ class Fit:
         )
         if start.facts:
             self.trainer.restore(start.state)
+            print(f'Going on with {run.path} after step {self.step}, with its own model and seed')
         else:
             run.begin(start.folder, self.hparams)
         self.saved = self.step
@@ -227,8 +234,9 @@ class Fit:
             with interrupts:
                 rate = learning_rate_at(self.step, flags.learning_rate, *schedule)
                 loss, norm = self.trainer.step(inputs, targets, rate, self.step)
-                self.check(loss)
                 self.step += 1
+                self.check('loss', loss)
+                self.check('norm of the gradient', norm)
                 self.average = [0.99 * self.average[0] + loss, 0.99 * self.average[1] + 1]
             speed = targets.shape.num_elements() / (time.time() - began)
             self.report(loss=loss, gradient_norm=norm, learning_rate=rate, tokens_per_second=speed)
@@ -259,11 +267,11 @@ class Fit:
             dataset = dataset.take(max(0, flags.max_steps - first))
         return dataset.prefetch(2)
 
-    def check(self, loss: float) -> None:
-        """Stop, and save nothing, where the loss is none."""
-        if not math.isfinite(loss):
+    def check(self, what: str, figure: float) -> None:
+        """Stop, and save nothing, where a figure is none."""
+        if not math.isfinite(figure):
             raise UserError(
-                f'the loss is {loss} at step {self.step + 1}, and nothing was saved since step '
+                f'the {what} is {figure} at step {self.step}, and nothing was saved since step '
                 f'{self.saved}; try a lower --learning_rate, or --clip_norm 1'
             )
 
@@ -345,8 +353,12 @@ class Fit:
 
     def save(self) -> None:
         """Write a checkpoint, unless this step has one."""
+        import tensorflow as tf
+
         if self.saved == self.step:
             return
+        norm = tf.linalg.global_norm(tf.nest.flatten(self.params))
+        self.check('norm of the parameters', float(norm))
         self.say(f'Saving {self.run.path}/model-{self.step}')
         facts = {'step': self.step, 'average': self.average, 'best': self.best, 'seed': self.seed}
         facts['flags'] = vars(self.flags)

@@ -78,7 +78,8 @@ def save_tensors(prefix: Path, tensors: dict) -> None:
     aside = prefix.with_name(f'.{prefix.name}.part')
     tensors = dict(sorted(tensors.items()))  # the order of OpenAI's files
     try:
-        aside.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)  # what a killed save has left
+        aside.mkdir(parents=True)
         tf.raw_ops.SaveV2(
             prefix=str(aside / prefix.name),
             tensor_names=list(tensors),

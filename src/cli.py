@@ -22,6 +22,7 @@ def run(command) -> None:
 
     Exits with 2 after a UserError, 130 after Ctrl-C, 141 when the reader of a pipe went away.
     """
+    sys.stdin = sys.stdin or open(os.devnull)  # None where it was closed
     sys.stdin.reconfigure(encoding='utf-8', errors='replace')
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding='utf-8', errors='backslashreplace')
@@ -63,6 +64,8 @@ def parse_flags(command, argv: list[str]) -> tuple[tuple, dict]:
         with contextlib.redirect_stderr(io.StringIO()):
             fire.Fire(recorder, argv)
     except fire.core.FireExit as exit:
+        if exit.code == 0:  # one of fire's own flags
+            raise
         raise UserError(_explain(command, exit.trace.elements[-1].ErrorAsStr())) from None
     return calls[-1]
 
@@ -89,7 +92,7 @@ def _explain(command, error: str) -> str:
     text, _, value = error.partition(': ')
     parameters = inspect.signature(command).parameters.values()
     flags = [f'--{p.name}' for p in parameters if p.kind is not p.VAR_POSITIONAL]
-    near = difflib.get_close_matches(value.split('=')[0], flags, 2)
+    near = difflib.get_close_matches(value.split('=')[0], flags, 2) if value[:2] == '--' else []
     meant = f' (did you mean {" or ".join(near)}?)' if near else ''
     script = os.path.basename(sys.argv[0])
     return f'{text[:1].lower()}{text[1:]}: {value}{meant}; run: python {script} --help'
@@ -108,7 +111,7 @@ def load_tensorflow() -> None:
 
             tf.get_logger().setLevel('ERROR')
             tf.config.list_physical_devices()  # the search for a GPU is what chatters most
-        except BaseException:
+        except Exception:
             chatter.seek(0)
             os.write(terminal, chatter.read().encode())
             raise

@@ -79,8 +79,8 @@ class Sampler:
         self.lengths = np.array([len(chunk) for chunk in chunks], np.int64)
         self.total_size = int(self.lengths.sum())
         self.longest = int(self.lengths.max(initial=0))
-        if not self.total_size:
-            raise UserError('the dataset holds no token; name one that does')
+        if self.longest < 2:
+            raise UserError('the dataset holds no two tokens in a row; name one that does')
         self.random = np.random.default_rng(seed)
         self.windows = {}  # length: how many windows there are up to the end of each chunk
 

@@ -78,7 +78,8 @@ def read_pieces(
 
 def _read_files(files, encoding, column):
     sizes = [file.stat().st_size for file in files]
-    manner = {'unit': 'B', 'unit_scale': True, 'disable': None, 'dynamic_ncols': True}
+    manner = {'unit': 'B', 'unit_scale': True, 'disable': not files or None}
+    manner |= {'dynamic_ncols': True}
     with tqdm(total=sum(sizes), **manner) as bar:
         for start, path in zip(itertools.accumulate([0, *sizes]), files, strict=False):
             for row, text, position in _read_file(path, encoding, column):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from .encoder import get_encoder
 from .errors import UserError
 from .hparams import HParams, default_hparams
 from .model_folder import checkpoint_prefix, find_model, load_hparams
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 VOCABULARY = ('encoder.json', 'vocab.bpe')
 
@@ -20,31 +26,42 @@ class RunFolder:
 
     def __init__(self, run_name: str, parent='checkpoint'):
         self.path = Path(parent) / run_name
-        if not run_name or self.path.parent != Path(parent):
+        if run_name in ('', '..') or self.path.parent != Path(parent):
             raise UserError(f'--run_name is the name of a folder in {parent}, not {run_name!r}')
 
     def has_checkpoint(self) -> bool:
         return (self.path / 'checkpoint').exists()
 
+    def lock(self) -> None:
+        """Keep other processes from training this run, until this one ends."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.held = open(self.path.with_name(f'.{self.path.name}.lock'), 'w')
+        try:
+            if fcntl:
+                fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f'another process is training {self.path}; set another --run_name'
+            ) from None
+
     def begin(self, vocabulary: Path, hparams: HParams) -> None:
         """Make the folder a model folder, but for the checkpoint; set an earlier run's aside."""
-        if vocabulary.resolve() == self.path.resolve():
-            vocabulary = self.set_aside()
-        elif self.path.exists():
+        contents = {name: (vocabulary / name).read_bytes() for name in VOCABULARY}
+        contents['hparams.json'] = (json.dumps(vars(hparams), indent=2) + '\n').encode()
+        if self.has_checkpoint():
             self.set_aside()
         for folder in (self.path, self.path / 'best'):
             folder.mkdir(parents=True, exist_ok=True)
-            for name in VOCABULARY:
-                shutil.copyfile(vocabulary / name, folder / name)
-            (folder / 'hparams.json').write_text(json.dumps(vars(hparams), indent=2) + '\n')
+            for name, content in contents.items():
+                (folder / name).write_bytes(content)
 
-    def set_aside(self) -> Path:
+    def set_aside(self) -> None:
         """Rename what an earlier run left under this name: run1 -> run1.1."""
         number = 1
         while (aside := self.path.with_name(f'{self.path.name}.{number}')).exists():
             number += 1
-        print(f'What {self.path} held is now in {aside}')
-        return self.path.rename(aside)
+        self.path.rename(aside)
+        print(f'What {self.path} held is now in {aside}; --restore_from latest goes on with a run')
 
     def save(self, step: int, params: dict, state: dict, facts: dict, keep: int) -> None:
         """Write a checkpoint; the one before stays whole until this one is, and `keep` remain.
@@ -56,7 +73,7 @@ class RunFolder:
         save_tensors(self.path / f'state-{step}', state)
         write_text(self.path / f'state-{step}.json', json.dumps(facts, indent=2) + '\n')
         save_params(self.path / f'model-{step}', params)
-        self._prune(step, keep)
+        self._prune(keep)
 
     def save_best(self, step: int, params: dict) -> None:
         """Write best/, the model with the lowest validation loss so far."""
@@ -68,11 +85,18 @@ class RunFolder:
             if path.name.partition('.')[0] != f'model-{step}':
                 path.unlink()
 
-    def _prune(self, step: int, keep: int) -> None:
-        steps = {int(path.stem.partition('-')[2]) for path in self.path.glob('model-*.index')}
-        for old in sorted(steps - {step})[: -(keep - 1) or None]:
-            for path in [*self.path.glob(f'model-{old}.*'), *self.path.glob(f'state-{old}.*')]:
+    def _prune(self, keep: int) -> None:
+        """Delete all but the `keep` checkpoints written last, and what killed saves have left."""
+        written = {
+            int(found[1]): path.stat().st_mtime_ns
+            for path in self.path.iterdir()
+            if (found := re.fullmatch(r'model-(\d+)\.index', path.name))
+        }
+        for step in sorted(written, key=written.get)[:-keep]:
+            for path in [*self.path.glob(f'model-{step}.*'), *self.path.glob(f'state-{step}.*')]:
                 path.unlink()
+        for part in self.path.glob('.*.part'):
+            shutil.rmtree(part, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +119,6 @@ def find_start(
     where there is no such thing.
     """
     shape = {name: value for name, value in shape.items() if value is not None}
-    if shape and restore_from != 'scratch':
-        raise UserError(f'--{next(iter(shape))} is for a new model; add --restore_from scratch')
     if restore_from == 'scratch':
         folder = find_model(model_name, models_dir, beside, files=VOCABULARY)
         enc = get_encoder(folder.name, folder.parent)
@@ -107,12 +129,21 @@ def find_start(
         prefix = checkpoint_prefix(run.path)
     elif restore_from in ('latest', 'fresh'):
         prefix = checkpoint_prefix(find_model(model_name, models_dir, beside))
-    elif Path(restore_from).parent.is_dir():
+    elif Path(restore_from).is_dir() or Path(f'{restore_from}.index').exists():
         prefix = checkpoint_prefix(restore_from)
     else:
-        raise UserError(f'there is no {restore_from}; set --restore_from to a checkpoint')
+        raise UserError(
+            f'there is no {restore_from}; set --restore_from to latest, fresh, scratch, '
+            'or a checkpoint'
+        )
     folder = prefix.parent
     start = Start(folder, load_hparams(folder), prefix)
+    for name, value in shape.items():
+        if value != getattr(start.hparams, name):
+            raise UserError(
+                f'{prefix} has {name} {getattr(start.hparams, name)}, not {value}; leave out '
+                f'--{name}, or add --restore_from scratch for a new model'
+            )
     state = prefix.with_name(prefix.name.replace('model-', 'state-'))
     facts = state.with_name(f'{state.name}.json')
     if folder.resolve() != run.path.resolve() or not facts.exists():

@@ -37,9 +37,14 @@ def top_p_logits(logits, p: float):
 
 
 def draw(logits, uniforms):
-    """The token where each row's cumulative probability reaches its uniform number in (0, 1]."""
-    cumulative_probs = tf.cumsum(tf.nn.softmax(logits), axis=-1)
-    reached = cumulative_probs >= uniforms[:, None] * cumulative_probs[:, -1:]
+    """The token where each row's cumulative probability reaches its uniform number in (0, 1].
+
+    Only a possible one: a sum in parts, as XLA's, may also rise a little at probability 0.
+    """
+    probs = tf.nn.softmax(logits)
+    cumulative_probs = tf.where(probs > 0, tf.cumsum(probs, axis=-1), 0.0)
+    total = tf.reduce_max(cumulative_probs, axis=-1, keepdims=True)
+    reached = (probs > 0) & (cumulative_probs >= uniforms[:, None] * total)
     return tf.argmax(reached, axis=-1, output_type=tf.int32)
 
 
@@ -76,10 +81,11 @@ def sample_sequence(
 
     seed = secrets.randbits(64) if seed is None else seed
     numbers = range(first_sample, first_sample + len(context))
-    # 1 - [0, 1) is (0, 1]: the token drawn is never one of probability 0.
+    # 1 - [0, 1) is (0, 1], as draw() wants it.
     uniforms = 1 - np.stack(
         [np.random.default_rng([seed, number]).random(length, np.float32) for number in numbers]
     )
+    greedy = temperature < 1e-6  # below, the logits overflow
     n = context.shape[1]
     past = _prefill(params, hparams, context, size_class(n + length - 1, hparams))
     tokens = [tf.constant(context)]
@@ -94,10 +100,10 @@ def sample_sequence(
                 token=tokens[-1][:, -1],
                 uniforms=tf.constant(_padded(uniforms[:, start : start + count], CHUNK)),
                 count=tf.constant(count),
-                temperature=tf.constant(temperature or 1, tf.float32),
+                temperature=tf.constant(1 if greedy else temperature, tf.float32),
                 top_p=tf.constant(top_p, tf.float32),
                 top_k=top_k,
-                greedy=temperature == 0,
+                greedy=greedy,
                 nucleus=top_p < 1,
             )
             tokens.append(drawn[:, :count])

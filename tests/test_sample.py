@@ -51,7 +51,9 @@ def test_top_k_beyond_the_vocabulary_keeps_all(golden):
         assert np.array_equal(top_k_logits(golden['trunc_in'], k), golden['trunc_in'])
 
 
-@pytest.mark.parametrize('options', [{'top_k': 1}, {'temperature': 0}, {'top_p': 0}])
+@pytest.mark.parametrize(
+    'options', [{'top_k': 1}, {'temperature': 0}, {'temperature': 1e-39}, {'top_p': 0}]
+)
 def test_greedy_output_of_the_original(params, golden, options):
     expected = golden['greedy']
     out = sample_sequence(params, hparams=HPARAMS, length=48, context=expected[:, :5], **options)
@@ -141,11 +143,15 @@ def test_draws_from_the_right_distribution(small, options, allowed):
     assert freedom > 2 and chi_squared < freedom + 4 * (2 * freedom) ** 0.5
 
 
-def test_the_smallest_uniform_number_draws_no_impossible_token():
-    logits = tf.constant([[-1e10, 0.0, -1e10], [-1e10, 0.0, 0.0], [0.0, 0.0, -1e10]])
-    for uniform in (2.0**-24, 1.0):
-        drawn = sample.draw(logits, tf.fill([3], uniform))
-        assert np.all(tf.gather(logits, drawn, batch_dims=1) == 0)
+def test_no_uniform_number_draws_an_impossible_token():
+    """Also where XLA's cumulative sum rises at a probability of 0: numbers at and around there."""
+    logits = top_k_logits(tf.random.stateless_normal([4, 1000], [1, 2], stddev=4.0), 40)
+    draw = tf.function(sample.draw, jit_compile=True)
+    cumulative = tf.function(tf.cumsum, jit_compile=True)(tf.nn.softmax(logits), axis=-1).numpy()
+    uniforms = np.concatenate([[2.0**-24, 1.0], np.unique(cumulative[0] / cumulative[0, -1])])
+    for uniform in np.clip(np.concatenate([uniforms, np.nextafter(uniforms, 0)]), 2.0**-24, 1):
+        drawn = draw(logits, tf.fill([4], tf.constant(uniform, tf.float32)))
+        assert np.all(tf.gather(logits, drawn, batch_dims=1) > -1e9)
 
 
 def memory():

@@ -135,10 +135,46 @@ def test_fresh_never_deletes_the_old(train, tmp_path):
     assert 'What checkpoint/run1 held is now in checkpoint/run1.1' in done.stdout
     assert weights(tmp_path / 'checkpoint' / 'run1.1', 2) == old
     assert facts(tmp_path / 'checkpoint' / 'run1', 1)['step'] == 1
+    again = train(max_steps=3, restore_from='checkpoint/run1.1/model-2', run_name='run1.1')
+    assert 'Going on with checkpoint/run1.1 after step 2' in again.stdout
     prefix = 'checkpoint/run1.1/model-2'
     done = train(max_steps=1, restore_from=prefix, run_name='other')
     assert f'Loading checkpoint {prefix}' in done.stdout
     assert facts(tmp_path / 'checkpoint' / 'other', 1)['step'] == 1
+
+
+def test_from_its_own_best(train, tmp_path):
+    train(max_steps=2, val_every=1, val_batch_count=1)
+    done = train(max_steps=1, restore_from='checkpoint/run1/best')
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'checkpoint' / 'run1.1' / 'best' / 'checkpoint').exists()
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(train, start, tmp_path):
+    process = start(max_steps=10_000)
+    wait_for_step(process, 1)
+    done = train(max_steps=1)
+    assert done.returncode == 2 and 'another process is training checkpoint/run1' in done.stderr
+    process.terminate()
+    process.communicate(timeout=60)
+    assert not (tmp_path / 'checkpoint' / 'run1.1').exists()
+
+
+def test_going_back_keeps_what_was_written_last(train, tmp_path):
+    train(max_steps=4, save_every=1, keep_checkpoints=2)
+    train(max_steps=4, save_every=1, keep_checkpoints=2, restore_from='checkpoint/run1/model-3')
+    folder = tmp_path / 'checkpoint' / 'run1'
+    assert {path.name for path in folder.glob('model-*.index')} == {
+        'model-3.index',
+        'model-4.index',
+    }
+    (folder / '.model-9.part').mkdir()  # what a killed save leaves
+    (folder / 'model-best.index').touch()  # and what a user may
+    done = train(max_steps=5, keep_checkpoints=2)
+    assert done.returncode == 0, done.stderr
+    left = {path.stem for path in folder.glob('*model-*.index')}
+    assert left == {'model-4', 'model-5', 'model-best'}
+    assert not list(folder.glob('.*.part'))
 
 
 def test_from_scratch(train, tmp_path):
@@ -147,6 +183,8 @@ def test_from_scratch(train, tmp_path):
     assert done.returncode == 0, done.stderr
     hparams = json.loads((tmp_path / 'checkpoint' / 'run1' / 'hparams.json').read_text())
     assert hparams == {'n_vocab': 1024} | shape
+    again = train(max_steps=3, context_length=16, **shape)  # goes on, shape or no shape
+    assert again.returncode == 0 and '[3 | ' in again.stdout, again.stderr
     assert '[1 | ' in done.stdout and 6.5 < float(re.search(r'loss=([\d.]+)', done.stdout)[1]) < 7.5
 
 
@@ -154,7 +192,11 @@ def test_no_number_for_a_loss_saves_nothing(train, tmp_path):
     train(max_steps=1)
     done = train(max_steps=9, optimizer='sgd', learning_rate=1e30, run_name='run2', save_every=1)
     assert done.returncode == 2
-    assert re.search(r'^train\.py: the loss is \w+ at step \d+, .* --learning_rate', done.stderr)
+    told = r'^train\.py: the [a-z ]+ is (nan|inf) at step \d+, .* --learning_rate'
+    assert re.search(told, done.stderr)
+    once = train(max_steps=1, optimizer='sgd', learning_rate=1e38, run_name='run3')
+    assert once.returncode == 2 and re.search(told, once.stderr)
+    assert not list((tmp_path / 'checkpoint' / 'run3').glob('model-*'))
     for path in (tmp_path / 'checkpoint' / 'run2').glob('state-*.json'):
         assert json.loads(path.read_text())['average'][0] < float('inf')
 
@@ -224,7 +266,11 @@ def test_a_bar_at_a_terminal(tmp_path):
         ({'model_name': '345M'}, 'no model in models/345M .* run: python download_model.py 345M'),
         ({'dataset': 'missing.txt'}, 'missing.txt is no file'),
         ({'restore_from': 'nowhere/model-1'}, 'there is no nowhere/model-1'),
-        ({'n_layer': 2}, '--n_layer is for a new model; add --restore_from scratch'),
+        ({'restore_from': 'lastest'}, 'there is no lastest; set --restore_from to latest, fresh'),
+        ({'n_layer': 2}, 'has n_layer 4, not 2; leave out --n_layer, or add --restore_from scr'),
+        ({'dropout': 1}, '--dropout 1 leaves nothing'),
+        ({'seed': 10**20}, '--seed is below'),
+        ({'run_name': '..'}, '--run_name is the name of a folder'),
         ({'run_name': '../x'}, '--run_name is the name of a folder'),
         ({'learning_rte': 1}, 'did you mean --learning_rate'),
     ],
