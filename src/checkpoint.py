@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tensorflow as tf
@@ -26,11 +27,13 @@ def load_params(folder_or_prefix, hparams: HParams) -> dict:
     flat = {}
     try:
         _check_shapes(prefix, shapes, hparams)
-        # The largest first: the copy that reading it takes is gone before the others come.
+        # The largest first, on all cores: what takes time is the system's finding memory.
         names = sorted(shapes, key=lambda name: -math.prod(shapes[name]))
-        for name in tqdm(names, 'Loading', delay=1, leave=False, disable=None, unit=' variables'):
-            value = restore(prefix, f'model/{name}')
-            flat[name] = tf.Variable(value, name=f'model/{name}')
+        with ThreadPoolExecutor() as pool:
+            values = pool.map(lambda name: restore(prefix, f'model/{name}'), names)
+            bar = tqdm(names, 'Loading', delay=1, leave=False, disable=None, unit=' variables')
+            for name, value in zip(bar, values, strict=True):
+                flat[name] = tf.Variable(value, name=f'model/{name}')
     except (tf.errors.OpError, RuntimeError) as error:
         reason = str(error).partition('\n')[0]
         raise UserError(f'{prefix} is damaged ({reason}); {how_to_mend(prefix.parent)}') from error
