@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,25 +16,25 @@ from .model import flatten, nest, param_shapes
 from .model_folder import checkpoint_prefix, how_to_mend
 
 
-def load_params(folder_or_prefix, hparams: HParams) -> dict:
+def load_params(folder_or_prefix, hparams: HParams, convert: Callable | None = None) -> dict:
     """The parameters in a model's folder, or under a checkpoint's prefix.
 
     Variables beyond the model's own (an optimizer's, say) are left alone. Returns a nested
-    dict of tf.Variable, float32. Raises UserError where a file or a variable is missing,
+    dict of tf.Variable, float32, or of what convert(name, tensor) returns, as
+    weights.for_sampling makes it. Raises UserError where a file or a variable is missing,
     damaged, or of another shape than hparams say.
     """
+    convert = convert or (lambda name, value: tf.Variable(value, name=f'model/{name}'))
     prefix = checkpoint_prefix(folder_or_prefix)
     shapes = param_shapes(hparams)
-    flat = {}
     try:
         _check_shapes(prefix, shapes, hparams)
         # The largest first, on all cores: what takes time is the system's finding memory.
         names = sorted(shapes, key=lambda name: -math.prod(shapes[name]))
         with ThreadPoolExecutor() as pool:
-            values = pool.map(lambda name: restore(prefix, f'model/{name}'), names)
+            values = pool.map(lambda name: convert(name, restore(prefix, f'model/{name}')), names)
             bar = tqdm(names, 'Loading', delay=1, leave=False, disable=None, unit=' variables')
-            for name, value in zip(bar, values, strict=True):
-                flat[name] = tf.Variable(value, name=f'model/{name}')
+            flat = dict(zip(bar, values, strict=True))
     except (tf.errors.OpError, RuntimeError) as error:
         reason = str(error).partition('\n')[0]
         raise UserError(f'{prefix} is damaged ({reason}); {how_to_mend(prefix.parent)}') from error

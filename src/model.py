@@ -5,6 +5,8 @@ name: params['h0']['attn']['c_attn']['w'] is the checkpoint's model/h0/attn/c_at
 Axes are [batch, sequence, features]; inside attention [batch, heads, sequence, features].
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
@@ -116,27 +118,38 @@ def merge_states(x):
 
 
 def conv1d(x, scope):
-    """A linear layer, called a convolution of width 1: w is [1, in, out]."""
-    *start, nx = shape_list(x)
-    nf = scope['w'].shape[-1]
-    return tf.reshape(
-        tf.matmul(tf.reshape(x, [-1, nx]), tf.reshape(scope['w'], [nx, nf])) + scope['b'],
-        [*start, nf],
-    )
+    """A linear layer, called a convolution of width 1: w is [1, in, out], or [out, in].
 
-
-def attention_mask(nd, ns, past_length, *, dtype):
-    """1 where one of nd new positions may look at one of ns: the past, then the new so far.
-
-    The first ns - nd belong to the past, of which `past_length` are filled.
+    The latter is what one position at a time is read from fastest. Whatever type w is stored
+    in, the sums are in that of x.
     """
+    *start, nx = shape_list(x)
+    x, w = tf.reshape(x, [-1, nx]), tf.cast(scope['w'], x.dtype)
+    y = tf.matmul(x, w[0]) if len(w.shape) == 3 else tf.matmul(x, w, transpose_b=True)
+    # Not y + b: XLA would sum up both in one loop for a single x, which takes half as long again.
+    return tf.reshape(y - (-scope['b']), [*start, y.shape[-1]])
+
+
+def attention_mask(nd, ns, *, dtype):
+    """1 where one of nd new positions, the last of all ns, may look at one of them."""
     i = tf.range(nd)[:, None]
     j = tf.range(ns)
-    return tf.cast((j < past_length) | ((j >= ns - nd) & (i >= j - ns + nd)), dtype)
+    return tf.cast(i >= j - ns + nd, dtype)
 
 
-def attn(x, scope, *, past, past_length, hparams, drop):
-    """Self-attention. past: [batch, 2, heads, sequence, features], keys and values."""
+class Past(NamedTuple):
+    """Keys and values of earlier positions [batch, heads, sequence, features], in one block.
+
+    Only the first `filled` positions are looked at.
+    """
+
+    k: tf.Tensor
+    v: tf.Tensor
+    filled: tf.Tensor | int
+
+
+def attn(x, scope, *, past, hparams, drop):
+    """Self-attention. past: the block's Pasts, the earliest first."""
 
     def split_heads(x):
         return tf.transpose(split_states(x, hparams.n_head), [0, 2, 1, 3])
@@ -144,24 +157,23 @@ def attn(x, scope, *, past, past_length, hparams, drop):
     def merge_heads(x):
         return merge_states(tf.transpose(x, [0, 2, 1, 3]))
 
-    def mask_attn_weights(w):
+    def mask_attn_weights(w, filled):
         *_, nd, ns = shape_list(w)
-        b = attention_mask(nd, ns, past_length, dtype=w.dtype)
+        b = attention_mask(nd, ns, dtype=w.dtype) * tf.cast(filled, w.dtype)
         return w * b - tf.cast(1e10, w.dtype) * (1 - b)
 
-    def multihead_attn(q, k, v):
-        w = tf.matmul(q, k, transpose_b=True)
-        w *= tf.math.rsqrt(tf.cast(v.shape[-1], w.dtype))
-        w = tf.nn.softmax(mask_attn_weights(w))
-        return tf.matmul(drop(w), v)
+    def multihead_attn(q, pasts):
+        sizes = [shape_list(past.k)[2] for past in pasts]
+        filled = [tf.range(n) < past.filled for n, past in zip(sizes, pasts, strict=True)]
+        w = tf.concat([tf.matmul(q, past.k, transpose_b=True) for past in pasts], axis=-1)
+        w *= tf.math.rsqrt(tf.cast(q.shape[-1], w.dtype))
+        w = drop(tf.nn.softmax(mask_attn_weights(w, tf.concat(filled, axis=0))))
+        w = tf.split(w, sizes, axis=-1)
+        return tf.add_n([tf.matmul(w, past.v) for w, past in zip(w, pasts, strict=True)])
 
     q, k, v = map(split_heads, tf.split(conv1d(x, scope['c_attn']), 3, axis=2))
-    present = tf.stack([k, v], axis=1)
-    if past is not None:
-        pk, pv = tf.unstack(past, axis=1)
-        k = tf.concat([pk, k], axis=-2)
-        v = tf.concat([pv, v], axis=-2)
-    a = merge_heads(multihead_attn(q, k, v))
+    present = Past(k, v, shape_list(k)[2])
+    a = merge_heads(multihead_attn(q, [*past, present]))
     return conv1d(a, scope['c_proj']), present
 
 
@@ -169,9 +181,8 @@ def mlp(x, scope):
     return conv1d(gelu(conv1d(x, scope['c_fc'])), scope['c_proj'])
 
 
-def block(x, scope, *, past, past_length, hparams, drop):
-    options = {'past': past, 'past_length': past_length, 'hparams': hparams, 'drop': drop}
-    a, present = attn(norm(x, scope['ln_1']), scope['attn'], **options)
+def block(x, scope, *, past, hparams, drop):
+    a, present = attn(norm(x, scope['ln_1']), scope['attn'], past=past, hparams=hparams, drop=drop)
     x = x + drop(a)
     m = mlp(norm(x, scope['ln_2']), scope['mlp'])
     x = x + drop(m)
@@ -183,53 +194,61 @@ def keep(place):
     return tf.identity
 
 
-def model(
-    params: dict,
-    hparams: HParams,
-    X,
-    past=None,
-    past_length=None,
-    *,
-    dropout=keep,
-    recompute: bool = False,
-) -> dict:
-    """The logits of the token after each of X's, given those before it.
+def split_past(past, filled=None) -> list[Past]:
+    """For each block, its own: past is [batch, n_layer, 2, n_head, sequence, features]."""
+    filled = shape_list(past)[4] if filled is None else filled
+    return [Past(*tf.unstack(block, axis=1), filled) for block in tf.unstack(past, axis=1)]
 
-    X: int32 [batch, sequence]. past: None, or keys and values of earlier positions
-    [batch, n_layer, 2, n_head, earlier, n_embd / n_head], of which the first `past_length`
-    are filled (all of them where None). Returns {'logits': float32 [batch, sequence, n_vocab],
-    'present': X's own keys and values, laid out like past}.
+
+def hidden(params, hparams: HParams, X, pasts=(), *, dropout=keep, recompute: bool = False):
+    """What the logits are computed from, [batch, sequence, n_embd], and each block's Past of X.
+
+    X: int32 [batch, sequence]. pasts: for each block the Pasts before X, the earliest first.
 
     For training: dropout(i) is what drops in block i, and in the embedding (i = n_layer);
     recompute computes a block anew for its gradients, instead of keeping what is in it.
-
-    Raises UserError or tf.errors.InvalidArgumentError for an id outside n_vocab or a position
-    beyond n_ctx; where XLA compiles it, ids and a past_length tensor are the caller's to check.
     """
     X = tf.convert_to_tensor(X, tf.int32)
-    batch, sequence = shape_list(X)
-    if past_length is None:
-        past_length = 0 if past is None else shape_list(past)[-2]
-    check(X, past_length + sequence, hparams)
-    h = tf.gather(params['wte'], X) + tf.gather(params['wpe'], past_length + tf.range(sequence))
+    pasts = pasts or [[]] * hparams.n_layer
+    start = sum(past.filled for past in pasts[0])
+    sequence = shape_list(X)[1]
+    check(X, start + sequence, hparams)
+    wte, wpe = params['wte'], params['wpe']
+    h = tf.cast(tf.gather(wte, X), wpe.dtype) + tf.gather(wpe, start + tf.range(sequence))
     h = dropout(hparams.n_layer)(h)
-    pasts = [None] * hparams.n_layer if past is None else tf.unstack(past, axis=1)
     presents = []
     for layer, past in enumerate(pasts):
 
         def run(h, layer=layer, past=past):
-            options = {'past': past, 'past_length': past_length, 'hparams': hparams}
-            return block(h, params[f'h{layer}'], drop=dropout(layer), **options)
+            scope, drop = params[f'h{layer}'], dropout(layer)
+            return block(h, scope, past=past, hparams=hparams, drop=drop)
 
         h, present = (tf.recompute_grad(run) if recompute else run)(h)
         presents.append(present)
-    h = norm(h, params['ln_f'])
-    h_flat = tf.reshape(h, [batch * sequence, hparams.n_embd])
-    logits = tf.matmul(h_flat, params['wte'], transpose_b=True)
-    return {
-        'logits': tf.reshape(logits, [batch, sequence, hparams.n_vocab]),
-        'present': tf.stack(presents, axis=1),
-    }
+    return norm(h, params['ln_f']), presents
+
+
+def predict(params, h):
+    """The logits, float32 [..., n_vocab], of what `hidden` gives."""
+    wte = tf.cast(params['wte'], h.dtype)
+    logits = tf.matmul(tf.reshape(h, [-1, h.shape[-1]]), wte, transpose_b=True)
+    return tf.cast(tf.reshape(logits, [*shape_list(h)[:-1], wte.shape[0]]), tf.float32)
+
+
+def model(params: dict, hparams: HParams, X, past=None) -> dict:
+    """The logits of the token after each of X's, given those before it.
+
+    X: int32 [batch, sequence]. past: None, or keys and values of earlier positions
+    [batch, n_layer, 2, n_head, earlier, n_embd / n_head]. Returns {'logits': float32
+    [batch, sequence, n_vocab], 'present': X's own keys and values, laid out like past}.
+
+    Raises UserError or tf.errors.InvalidArgumentError for an id outside n_vocab or a position
+    beyond n_ctx; where XLA compiles it, the ids are the caller's to check.
+    """
+    pasts = [] if past is None else [[block] for block in split_past(past)]
+    h, presents = hidden(params, hparams, X, pasts)
+    present = tf.stack([tf.stack([k, v], axis=1) for k, v, _ in presents], axis=1)
+    return {'logits': predict(params, h), 'present': present}
 
 
 def check(X, length, hparams: HParams) -> None:

@@ -5,7 +5,7 @@ import tensorflow as tf
 from .checkpoint import restore
 from .errors import UserError
 from .hparams import HParams
-from .model import flatten, keep, model
+from .model import flatten, hidden, keep, predict
 
 OPTIMIZERS = {
     'adam': lambda **options: tf.keras.optimizers.Adam(epsilon=1e-8, **options),
@@ -18,7 +18,7 @@ def language_loss(params, hparams: HParams, inputs, targets, **options):
 
     inputs: the same tokens as `targets`, except for noise.
     """
-    logits = model(params, hparams, inputs, **options)['logits']
+    logits = predict(params, hidden(params, hparams, inputs, **options)[0])
     return tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets[:, 1:], logits=logits[:, :-1])
     )

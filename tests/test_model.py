@@ -7,7 +7,18 @@ import tensorflow as tf
 from conftest import DATA
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
-from gpt2.model import HParams, default_hparams, flatten, init_params, model, nest, param_shapes
+from gpt2.model import (
+    HParams,
+    default_hparams,
+    flatten,
+    hidden,
+    init_params,
+    model,
+    nest,
+    param_shapes,
+    predict,
+    split_past,
+)
 from gpt2.model_folder import load_hparams
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
@@ -36,12 +47,16 @@ def test_logits_given_a_past(params, golden):
     close(out['present'], golden['present_with_past'])
 
 
-def test_a_past_with_room_left(params, golden):
+def test_pasts_in_pieces_with_room_left(params, golden):
     tokens = golden['tokens']
     past = model(params, HPARAMS, tokens[:, :13])['present']
-    past = tf.pad(past, [[0, 0]] * 4 + [[0, 30], [0, 0]], constant_values=7.0)
-    out = model(params, HPARAMS, tokens[:, 13:], past=past, past_length=13)
-    close(out['logits'], golden['logits_with_past'])
+    pieces = []
+    for start, end in ((0, 5), (5, 13)):
+        piece = past[..., start:end, :]
+        padding = [[0, 0]] * 4 + [[0, 30], [0, 0]]
+        pieces.append(split_past(tf.pad(piece, padding, constant_values=7.0), end - start))
+    h, _ = hidden(params, HPARAMS, tokens[:, 13:], list(zip(*pieces, strict=True)))
+    close(predict(params, h), golden['logits_with_past'])
 
 
 def test_full_context(params, golden):

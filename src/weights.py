@@ -1,0 +1,32 @@
+"""Parameters as sampling reads them fastest: rounded, and turned for one text at a time."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+def default_precision() -> str:
+    """bfloat16 where every GPU computes with it in hardware, else float32."""
+    gpus = tf.config.list_physical_devices('GPU')
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    able = [gpu.get('compute_capability', (0, 0)) >= (8, 0) for gpu in details]
+    return 'bfloat16' if able and all(able) else 'float32'
+
+
+def for_sampling(batch_size: int, precision: str | None = None) -> Callable:
+    """What load_params makes of each parameter to sample `batch_size` texts at a time.
+
+    precision: float32, bfloat16 or float16, None for the machine's own. On a CPU only matrices
+    are stored in it, and the sums are float32. There a layer's w is turned to [out, in] for one
+    text at a time: reading memory is all that costs then, and every core reads its own rows.
+    """
+    dtype = tf.dtypes.as_dtype(precision or default_precision())
+    on_cpu = not tf.config.list_physical_devices('GPU')
+
+    def convert(name: str, value):
+        if on_cpu and batch_size == 1 and len(value.shape) == 3:
+            value = tf.transpose(value[0])
+        whole = on_cpu and (len(value.shape) == 1 or name == 'wpe')
+        return value if whole else tf.cast(value, dtype)
+
+    return convert
