@@ -15,6 +15,7 @@ def sample_model(
     top_k: int = 0,
     top_p: float = 1,
     models_dir: str = 'models',
+    precision: str | None = None,
 ):
     """
     Sample from the model without a prompt
@@ -36,18 +37,20 @@ def sample_model(
     :top_p=1 : Float value from 0 to 1, nucleus sampling: only the most probable tokens, of this
      probability in all, are considered at each step. 1 (default) means no restrictions.
     :models_dir=models : Path to the parent folder of the model folders
+    :precision=None : Type of the weights: float32, bfloat16 or float16; if None (default),
+     float32 on a CPU, bfloat16 on a GPU that computes in it
     """
     folder = find_model(model_name, models_dir, beside=__file__)
     hparams = load_hparams(folder)
     chosen = {'length': length, 'temperature': temperature, 'top_k': top_k, 'top_p': top_p}
     chosen |= {'seed': seed, 'nsamples': nsamples, 'batch_size': batch_size}
-    options.check_options(hparams, **chosen)
+    options.check_options(hparams, precision=precision, **chosen)
     enc = encoder.get_encoder(folder.name, folder.parent)
 
     cli.load_tensorflow()
-    from gpt2 import checkpoint, sample
+    from gpt2 import checkpoint, sample, weights
 
-    params = checkpoint.load_params(folder, hparams)
+    params = checkpoint.load_params(folder, hparams, weights.for_sampling(precision))
     chosen['length'] = length or hparams.n_ctx
     out = sample.samples(params, hparams=hparams, start_token=enc.end_of_text, **chosen)
     try:

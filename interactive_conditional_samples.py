@@ -3,6 +3,8 @@
 
 import sys
 
+import numpy as np
+
 from gpt2 import cli, encoder, options
 from gpt2.errors import UserError
 from gpt2.model_folder import find_model, load_hparams
@@ -18,6 +20,7 @@ def interact_model(
     top_k: int = 0,
     top_p: float = 1,
     models_dir: str = 'models',
+    precision: str | None = None,
 ):
     """
     Interactively run the model
@@ -39,27 +42,40 @@ def interact_model(
     :top_p=1 : Float value from 0 to 1, nucleus sampling: only the most probable tokens, of this
      probability in all, are considered at each step. 1 (default) means no restrictions.
     :models_dir=models : Path to the parent folder of the model folders
+    :precision=None : Type of the weights: float32, bfloat16 or float16; if None (default),
+     float32 on a CPU, bfloat16 on a GPU that computes in it
     """
     folder = find_model(model_name, models_dir, beside=__file__)
     hparams = load_hparams(folder)
     chosen = {'length': length, 'temperature': temperature, 'top_k': top_k, 'top_p': top_p}
     chosen |= {'seed': seed, 'nsamples': nsamples, 'batch_size': batch_size}
-    options.check_options(hparams, **chosen)
+    options.check_options(hparams, precision=precision, **chosen)
     enc = encoder.get_encoder(folder.name, folder.parent)
 
     cli.load_tensorflow()
-    from gpt2 import checkpoint, sample
+    from gpt2 import checkpoint, sample, weights
 
-    params = checkpoint.load_params(folder, hparams)
+    params = checkpoint.load_params(folder, hparams, weights.for_sampling(precision))
+    watched = nsamples == 1 and sys.stdout.isatty()
     for prompt in cli.prompts('Model prompt >>> '):
         try:
             context = enc.encode(prompt)
             room = hparams.n_ctx + 1 - len(context)
             chosen['length'] = length or max(1, min(hparams.n_ctx // 2, room))
+            decode = enc.decode_in_pieces()
+            chosen['show'] = (
+                (lambda ids: print(decode(ids[0]), end='', flush=True)) if watched else None
+            )
             out = sample.samples(params, hparams=hparams, context=context, **chosen)
-            for number, ids in enumerate(out, start=1):
-                print('=' * 40, 'SAMPLE', number, '=' * 40)
-                print(enc.decode(ids[len(context) :]), flush=True)
+            if watched:
+                sample.check_context(np.array([context]), chosen['length'], hparams)
+                print('=' * 40, 'SAMPLE', 1, '=' * 40)
+                next(out)
+                print(decode([], final=True))
+            else:
+                for number, ids in enumerate(out, start=1):
+                    print('=' * 40, 'SAMPLE', number, '=' * 40)
+                    print(enc.decode(ids[len(context) :]), flush=True)
             print('=' * 80)
         except UserError as error:
             print(error, file=sys.stderr)

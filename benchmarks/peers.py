@@ -27,3 +27,47 @@ def transformers_model(params: dict, hparams: HParams):
     state['lm_head.weight'] = state['transformer.wte.weight']
     peer.load_state_dict(state)
     return peer
+
+
+def ctranslate2_model(folder, hparams: HParams, precision: str):
+    """CTranslate2's Generator with the weights of a checkpoint's folder, and its token strings."""
+    import ctranslate2
+    from gpt2.checkpoint import load_params
+
+    tokens = [f'token{i}' for i in range(hparams.n_vocab - 1)] + ['<|endoftext|>']
+    spec = ctranslate2.specs.TransformerDecoderModelSpec.from_config(
+        hparams.n_layer,
+        hparams.n_head,
+        pre_norm=True,
+        activation=ctranslate2.specs.Activation.GELUTanh,
+    )
+    flat = {name: value.numpy() for name, value in flatten(load_params(folder, hparams)).items()}
+
+    def fill(spec, scope):
+        if hasattr(spec, 'gamma'):
+            spec.gamma, spec.beta = flat[f'{scope}/g'], flat[f'{scope}/b']
+        else:
+            spec.weight = flat[f'{scope}/w'][0].T.copy()
+            spec.bias = flat[f'{scope}/b']
+
+    decoder = spec.decoder
+    decoder.scale_embeddings = False
+    decoder.embeddings.weight = flat['wte']
+    decoder.position_encodings.encodings = flat['wpe']
+    decoder.projection.weight = flat['wte']
+    fill(decoder.layer_norm, 'ln_f')
+    for i, layer in enumerate(decoder.layer):
+        fill(layer.self_attention.layer_norm, f'h{i}/ln_1')
+        fill(layer.self_attention.linear[0], f'h{i}/attn/c_attn')
+        fill(layer.self_attention.linear[1], f'h{i}/attn/c_proj')
+        fill(layer.ffn.layer_norm, f'h{i}/ln_2')
+        fill(layer.ffn.linear_0, f'h{i}/mlp/c_fc')
+        fill(layer.ffn.linear_1, f'h{i}/mlp/c_proj')
+    spec.register_vocabulary(tokens)
+    spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = tokens[-1]
+    spec.validate()
+    spec.optimize(quantization=None if precision == 'float32' else precision)
+    place = folder / f'ctranslate2-{precision}'
+    place.mkdir()
+    spec.save(str(place))
+    return ctranslate2.Generator(str(place), compute_type=precision), tokens

@@ -1,8 +1,9 @@
 """Byte-level byte-pair encoding: text to GPT-2's token ids and back. No TensorFlow."""
 
+import codecs
 import heapq
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import chain
 
@@ -109,11 +110,23 @@ class Encoder:
 
         Raises UserError for an id that the vocabulary does not have.
         """
-        try:
-            return b''.join(map(self.decoder.__getitem__, ids)).decode('utf-8', self.errors)
-        except KeyError as error:
-            last = len(self.decoder) - 1
-            raise UserError(f'no token has the id {error}: ids go from 0 to {last}') from None
+        return self.decode_in_pieces()(ids, final=True)
+
+    def decode_in_pieces(self) -> Callable[..., str]:
+        """A `decode` to be called with one piece of a text after another, `final` with the last.
+
+        The bytes of a character that is not whole yet are held back for the next piece.
+        """
+        pending = codecs.getincrementaldecoder('utf-8')(self.errors)
+
+        def decode(ids: Iterable[int], final: bool = False) -> str:
+            try:
+                return pending.decode(b''.join(map(self.decoder.__getitem__, ids)), final)
+            except KeyError as error:
+                last = len(self.decoder) - 1
+                raise UserError(f'no token has the id {error}: ids go from 0 to {last}') from None
+
+        return decode
 
 
 class _WordCache(dict):

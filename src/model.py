@@ -118,16 +118,19 @@ def merge_states(x):
 
 
 def conv1d(x, scope):
-    """A linear layer, called a convolution of width 1: w is [1, in, out], or [out, in].
+    """A linear layer, called a convolution of width 1: w is [1, in, out].
 
-    The latter is what one position at a time is read from fastest. Whatever type w is stored
-    in, the sums are in that of x.
+    Or [out, in], as weights.for_sampling turns it. Whatever type w is stored in, the sums are
+    in that of x.
     """
     *start, nx = shape_list(x)
-    x, w = tf.reshape(x, [-1, nx]), tf.cast(scope['w'], x.dtype)
-    y = tf.matmul(x, w[0]) if len(w.shape) == 3 else tf.matmul(x, w, transpose_b=True)
-    # Not y + b: XLA would sum up both in one loop for a single x, which takes half as long again.
-    return tf.reshape(y - (-scope['b']), [*start, y.shape[-1]])
+    x, w, b = tf.reshape(x, [-1, nx]), tf.cast(scope['w'], x.dtype), scope['b']
+    if len(w.shape) == 3:
+        y = tf.matmul(x, w[0]) + b
+    else:
+        # Not + b: XLA would add it within the product of a single x, at two thirds of the speed.
+        y = tf.transpose(tf.matmul(w, x, transpose_b=True) - (-b[:, None]))
+    return tf.reshape(y, [*start, y.shape[-1]])
 
 
 def attention_mask(nd, ns, *, dtype):

@@ -3,6 +3,8 @@
 from .errors import UserError
 from .hparams import HParams
 
+PRECISIONS = ('float32', 'bfloat16', 'float16')
+
 
 def check_options(
     hparams: HParams,
@@ -14,8 +16,11 @@ def check_options(
     temperature: float = 1,
     top_k: int = 0,
     top_p: float = 1,
+    precision: str | None = None,
 ) -> None:
     """Raise UserError for the first option that is out of its range; None means unset."""
+    if precision not in (None, *PRECISIONS):
+        raise UserError(f'--precision is {" or ".join(PRECISIONS)}, not {precision}')
     for name, value, low, high in (
         ('seed', seed, 0, None),
         ('nsamples', nsamples, 0, None),

@@ -13,7 +13,8 @@ from .hparams import HParams
 from .model import Past, hidden, predict
 from .options import check_options
 
-CHUNK = 16  # tokens drawn between two returns to Python, where Ctrl-C is heard
+CHUNK = 16  # most tokens drawn between two returns to Python, where Ctrl-C is heard
+SHOWN = 4  # tokens at a time for those who watch
 BLOCK = 256  # tokens whose probabilities are summed first when one is drawn
 
 
@@ -121,8 +122,9 @@ def sample_sequence(
     cache = Cache(params, hparams, context[:, :-1], room=context.shape[1] + length - 1)
     tokens = [tf.constant(context)]
     with tqdm(total=length, unit=' tokens', leave=False, disable=True if show else None) as bar:
-        for start in range(0, length, CHUNK):
-            count = min(CHUNK, length - start)
+        chunk = SHOWN if show else CHUNK
+        for start in range(0, length, chunk):
+            count = min(chunk, length - start)
             drawn, presents = draw_chunk(
                 params,
                 hparams,
@@ -196,9 +198,7 @@ class Cache:
         batch, n = context.shape
         size = size_class(room, hparams)
         shape = [batch, hparams.n_head, size, hparams.n_embd // hparams.n_head]
-        self.blocks = [
-            [tf.Variable(tf.zeros(shape)) for _ in 'kv'] for _ in range(hparams.n_layer)
-        ]
+        self.blocks = [[tf.Variable(tf.zeros(shape)) for _ in 'kv'] for _ in range(hparams.n_layer)]
         self.filled = 0
         if n:
             padded = tf.constant(_padded(context, size_class(n, hparams)))
@@ -217,13 +217,13 @@ class Cache:
         self.filled = end
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def forward(params, hparams, X):
     """Each block's Past of X [batch, n]."""
     return hidden(params, hparams, X)[1]
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def draw_chunk(
     params,
     hparams,

@@ -1,5 +1,6 @@
-"""Parameters as sampling reads them fastest: rounded, and turned for one text at a time."""
+"""Parameters as sampling reads them fastest."""
 
+import os
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -13,18 +14,22 @@ def default_precision() -> str:
     return 'bfloat16' if able and all(able) else 'float32'
 
 
-def for_sampling(batch_size: int, precision: str | None = None) -> Callable:
-    """What load_params makes of each parameter to sample `batch_size` texts at a time.
+def for_sampling(precision: str | None = None) -> Callable:
+    """What load_params makes of each parameter: convert(name, tensor) -> tensor.
 
-    precision: float32, bfloat16 or float16, None for the machine's own. On a CPU only matrices
-    are stored in it, and the sums are float32. There a layer's w is turned to [out, in] for one
-    text at a time: reading memory is all that costs then, and every core reads its own rows.
+    precision: float32, bfloat16 or float16; None is the machine's own. On a CPU only matrices
+    are stored in it, and the sums are float32. There a layer's w is turned to [out, in]: few
+    positions at a time cost no more than reading the memory, if each core reads rows of its own.
     """
     dtype = tf.dtypes.as_dtype(precision or default_precision())
     on_cpu = not tf.config.list_physical_devices('GPU')
+    if on_cpu and dtype != tf.float32:
+        # Else XLA widens all weights before its loop over the tokens, and keeps both.
+        off = '--xla_disable_hlo_passes=while-loop-invariant-code-motion'
+        os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {off}'
 
     def convert(name: str, value):
-        if on_cpu and batch_size == 1 and len(value.shape) == 3:
+        if on_cpu and len(value.shape) == 3:
             value = tf.transpose(value[0])
         whole = on_cpu and (len(value.shape) == 1 or name == 'wpe')
         return value if whole else tf.cast(value, dtype)

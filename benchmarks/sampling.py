@@ -1,0 +1,142 @@
+"""Tokens per second beside other projects: the same random weights, prompts and lengths."""
+
+import importlib.util
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import peers
+import tensorflow as tf
+
+from gpt2 import checkpoint, cli, sample, weights
+from gpt2.model import HParams, init_params
+
+SEED = 0
+
+
+def ours(folder: Path, hparams: HParams, precision: str) -> Callable:
+    params = checkpoint.load_params(folder, hparams, weights.for_sampling(precision))
+
+    def generate(context, length):
+        options = {'hparams': hparams, 'top_k': 40, 'seed': SEED}
+        return sample.sample_sequence(params, context=context, length=length, **options).numpy()
+
+    return generate
+
+
+def transformers(folder: Path, hparams: HParams, precision: str) -> Callable:
+    import torch
+
+    peer = peers.transformers_model(checkpoint.load_params(folder, hparams), hparams)
+    peer = peer.to(getattr(torch, precision))
+
+    def generate(context, length):
+        options = {'do_sample': True, 'top_k': 40, 'pad_token_id': 0}
+        ids = torch.from_numpy(context.astype(np.int64))
+        with torch.no_grad():
+            return peer.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=length,
+                min_new_tokens=length,
+                **options,
+            ).numpy()
+
+    return generate
+
+
+def ctranslate2(folder: Path, hparams: HParams, precision: str) -> Callable:
+    peer, tokens = peers.ctranslate2_model(folder, hparams, precision)
+
+    def generate(context, length):
+        prompts = [[tokens[i] for i in row] for row in context]
+        options = {'max_length': length, 'min_length': length, 'sampling_topk': 40}
+        results = peer.generate_batch(prompts, include_prompt_in_result=False, **options)
+        return np.concatenate([context, [result.sequences_ids[0] for result in results]], axis=1)
+
+    return generate
+
+
+def bandwidth() -> float:
+    """Bytes per second at which this machine sums up 1 GiB, on all its cores."""
+    x = tf.ones([2**18, 2**10])
+    read = tf.function(lambda x, y: tf.matmul(x, y, transpose_b=True), jit_compile=True)
+    y = tf.ones([1, 2**10])
+    return 2**30 / min(seconds(lambda: read(y, x).numpy()) for _ in range(5))
+
+
+def seconds(work: Callable) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def benchmark(
+    lengths: str = '128,1000',
+    batches: str = '1,8',
+    precisions: str = 'float32,bfloat16',
+    repeat: int = 5,
+    output: str = 'sampling.md',
+):
+    """
+    Time ours and every installed peer in turns, and write a Markdown table
+
+    :lengths=128,1000 : Tokens to sample after a prompt of 8
+    :batches=1,8 : Texts side by side
+    :precisions=float32,bfloat16 : Types of the weights
+    :repeat=5 : Rounds after a warm-up; the median counts
+    :output=sampling.md : The table's file
+    """
+    hparams = HParams(n_vocab=50257)
+    engines = {'ours': ours}
+    engines |= {
+        name.__name__: name
+        for name in (transformers, ctranslate2)
+        if importlib.util.find_spec(name.__name__)
+    }
+    limit = bandwidth()
+    lines = [
+        f'Memory: {limit / 1e9:.1f} GB/s. Tokens per second; for prompt 512, seconds to its token.',
+        '',
+        '| precision | batch | prompt | tokens | limit | ' + ' | '.join(engines) + ' |',
+        '|---|---|---|---|---|' + '---|' * len(engines),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        params = init_params(hparams, seed=SEED)
+        size = sum(tf.size(x).numpy() for x in tf.nest.flatten(params))
+        checkpoint.save_params(folder / 'model.ckpt', params)
+        del params
+        cases = [
+            (int(batch), 8, int(length))
+            for batch in batches.split(',')
+            for length in lengths.split(',')
+        ] + [(1, 512, 1)]
+        for precision in precisions.split(','):
+            running = {name: make(folder, hparams, precision) for name, make in engines.items()}
+            for batch, prompt, length in cases:
+                context = np.random.default_rng(SEED).integers(0, 50256, [batch, prompt], np.int32)
+                took = {name: [] for name in running}
+                for _ in range(repeat + 1):
+                    for name, generate in running.items():
+                        work = lambda: generate(context, length)  # noqa: B023, E731
+                        took[name].append(seconds(work))
+                medians = {name: statistics.median(times[1:]) for name, times in took.items()}
+                bytes_read = size * (4 if precision == 'float32' else 2)
+                figures = [f'{batch * limit / bytes_read:.1f}' if length > 1 else '']
+                for median in medians.values():
+                    figure = batch * length / median if length > 1 else median
+                    ratio = medians['ours'] / median
+                    figures.append(f'{figure:.{1 if length > 1 else 2}f} ({1 / ratio:.2f}x)')
+                row = [precision, batch, prompt, length, *figures]
+                lines.append('| ' + ' | '.join(map(str, row)) + ' |')
+                print(lines[-1], flush=True)
+    Path(output).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    print('\n'.join(lines))
+
+
+if __name__ == '__main__':
+    cli.run(benchmark)
