@@ -63,9 +63,11 @@ def interact_model(
             room = hparams.n_ctx + 1 - len(context)
             chosen['length'] = length or max(1, min(hparams.n_ctx // 2, room))
             decode = enc.decode_in_pieces()
-            chosen['show'] = (
-                (lambda ids: print(decode(ids[0]), end='', flush=True)) if watched else None
-            )
+
+            def show(ids, decode=decode):
+                print(decode(ids[0]), end='', flush=True)
+
+            chosen['show'] = show if watched else None
             out = sample.samples(params, hparams=hparams, context=context, **chosen)
             if watched:
                 sample.check_context(np.array([context]), chosen['length'], hparams)

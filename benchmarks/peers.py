@@ -32,6 +32,7 @@ def transformers_model(params: dict, hparams: HParams):
 def ctranslate2_model(folder, hparams: HParams, precision: str):
     """CTranslate2's Generator with the weights of a checkpoint's folder, and its token strings."""
     import ctranslate2
+
     from gpt2.checkpoint import load_params
 
     tokens = [f'token{i}' for i in range(hparams.n_vocab - 1)] + ['<|endoftext|>']
