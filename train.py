@@ -8,6 +8,7 @@ import math
 import secrets
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -238,8 +239,14 @@ class Fit:
                 self.check('loss', loss)
                 self.check('norm of the gradient', norm)
                 self.average = [0.99 * self.average[0] + loss, 0.99 * self.average[1] + 1]
-            speed = targets.shape.num_elements() / (time.time() - began)
-            self.report(loss=loss, gradient_norm=norm, learning_rate=rate, tokens_per_second=speed)
+            took = time.time() - began + self.waited
+            self.report(
+                loss=loss,
+                gradient_norm=norm,
+                learning_rate=rate,
+                tokens_per_second=targets.size / took,
+                input_share=self.waited / took,  # of the time, spent waiting for the batch
+            )
             if self.is_time(flags.val_every):
                 self.validate()
             if self.is_time(flags.sample_every):
@@ -252,20 +259,21 @@ class Fit:
         return every > 0 and self.step % every == 0
 
     def batches(self):
-        """The batches of the steps that are left; the next is made while one is computed."""
-        import tensorflow as tf
-
-        flags, first = self.flags, self.step
+        """The batches of the steps that are left; the next is drawn while one is computed."""
+        flags = self.flags
         shape = [flags.accumulate_gradients, flags.batch_size]
         length = min(flags.context_length, self.sampler.longest)
-        drawn = (self.sampler, self.hparams.n_vocab, self.seed, first, shape, length, flags.noise)
-        dataset = tf.data.Dataset.from_generator(
-            lambda: batches(*drawn),
-            output_signature=(tf.TensorSpec([*shape, length], tf.int32),) * 2,
+        drawn = batches(
+            self.sampler, self.hparams.n_vocab, self.seed, self.step, shape, length, flags.noise
         )
-        if flags.max_steps:
-            dataset = dataset.take(max(0, flags.max_steps - first))
-        return dataset.prefetch(2)
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(next, drawn)
+            while not flags.max_steps or self.step < flags.max_steps:
+                began = time.time()
+                batch = coming.result()
+                self.waited = time.time() - began
+                coming = pool.submit(next, drawn)
+                yield batch
 
     def check(self, what: str, figure: float) -> None:
         """Stop, and save nothing, where a figure is none."""

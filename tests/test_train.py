@@ -257,11 +257,11 @@ def test_tensorboard_reads_the_events(train, tmp_path):
     events = reader.EventAccumulator(str(tmp_path / 'checkpoint' / 'run1'))
     events.Reload()
     tags = events.Tags()['tensors']
-    for name in ('loss', 'learning_rate', 'gradient_norm', 'tokens_per_second'):
+    for name in ('loss', 'learning_rate', 'gradient_norm', 'tokens_per_second', 'input_share'):
         assert [event.step for event in events.Tensors(name)] == [1, 2]
     for name in ('validation_loss', 'perplexity', 'samples'):
         assert [event.step for event in events.Tensors(name)] == [2]
-    assert len(tags) == 7
+    assert len(tags) == 8
 
 
 def test_a_bar_at_a_terminal(tmp_path):
