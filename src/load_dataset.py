@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .cluster import ALONE, Cluster
 from .encode_dataset import chunk_texts, encode_text, say
 from .encoder import Encoder
 from .errors import UserError
@@ -19,19 +20,29 @@ def load_dataset(
     combine: int = 50000,
     encoding: str = 'utf-8',
     column: str | None = None,
+    cluster: Cluster = ALONE,
 ) -> list:
     """The chunks of a text file, folder, pattern or .npz, or of several; says what each gave.
 
     Texts shorter than `combine` letters are put together, the end-of-text token between them.
-    Chunks have a length and slices, which read them from a file: memory holds none.
+    Chunks have a length and slices, which read them from a file: memory holds none. Two .npz or
+    more are dealt out to the workers of `cluster`; one, and text, is for all of them.
     Raises UserError for what cannot be read, and for ids that `enc` does not have.
     """
     chunks, last = [], len(enc.decoder) - 1
     for source in [path] if isinstance(path, str | Path) else path:
         files = find_files(source, encoding, encoded=True)
         texts = [file for file in files if file.suffix != '.npz']
+        shards = [file for file in files if file.suffix == '.npz']
+        if 1 < len(shards) < cluster.size:
+            raise UserError(
+                f'{source} has {len(shards)} .npz files for {cluster.size} workers; '
+                'name one, or at least as many'
+            )
+        if len(shards) > 1:
+            shards = shards[cluster.index :: cluster.size]
         pieces = read_pieces(texts, encoding, column)
-        found = [c for file in files if file.suffix == '.npz' for c in read_npz(file, last)]
+        found = [c for file in shards for c in read_npz(file, last)]
         encoded = ([encode_text(enc, text)] for text in chunk_texts(pieces, combine))
         found += spool(encoded, np.min_scalar_type(last))
         if not found:
