@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import itertools
 import math
+import os
 import secrets
 import sys
 import time
@@ -136,6 +137,8 @@ def train(
 
     if cluster.is_chief:
         run.lock()
+    if cluster.size > 1:  # what TensorFlow says of a worker that is gone, one sentence will say
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     cli.load_tensorflow()
     import tensorflow as tf
 
