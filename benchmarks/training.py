@@ -101,7 +101,8 @@ def ours(folder, hparams, precision, saving) -> None:
     from gpt2 import checkpoint, training
 
     params = checkpoint.load_params(folder, hparams)
-    trainer = training.Trainer(params, hparams, memory_saving_gradients=saving)
+    options = {'memory_saving_gradients': saving, 'precision': precision}
+    trainer = training.Trainer(params, hparams, **options)
 
     def step(tokens, number):
         batch = tf.constant(tokens)[None]

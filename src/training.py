@@ -5,10 +5,38 @@ import tensorflow as tf
 from .checkpoint import restore
 from .errors import UserError
 from .hparams import HParams
-from .model import flatten, keep, model
+from .model import flatten, hidden, keep
+
+SCALE = ('optimizer/dynamic_scale', 'optimizer/step_counter')  # of the loss, for float16
+SLICE = 512  # positions whose logits exist at once
+
+# On a GPU it pays to compile the step as a whole. On a CPU XLA has slower matrix products than
+# TensorFlow itself, by a fifth in float32 and to a fifth in bfloat16; see benchmarks/training.py.
+COMPILE = bool(tf.config.list_physical_devices('GPU'))
+
+
+class Adam(tf.keras.optimizers.Adam):
+    """Keras's, but each variable is updated in one pass over memory."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
 
 OPTIMIZERS = {
-    'adam': lambda **options: tf.keras.optimizers.Adam(epsilon=1e-8, **options),
+    'adam': lambda **options: Adam(epsilon=1e-8, **options),
     'sgd': tf.keras.optimizers.SGD,
 }
 
@@ -18,22 +46,58 @@ def language_loss(params, hparams: HParams, inputs, targets, **options):
 
     inputs: the same tokens as `targets`, except for noise.
     """
-    logits = model(params, hparams, inputs, **options)['logits']
-    return tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets[:, 1:], logits=logits[:, :-1])
+    h, _ = hidden(params, hparams, inputs, **options)
+    h = tf.reshape(h[:, :-1], [-1, hparams.n_embd])
+    return cross_entropy(h, params['wte'], tf.reshape(targets[:, 1:], [-1]))
+
+
+@tf.custom_gradient
+def cross_entropy(h, wte, labels):
+    """The mean over positions, where h [positions, n_embd] @ wte are the logits.
+
+    The logits of all positions would be the largest tensor by far. So a slice of them lives at
+    a time, and becomes its share of the gradients at once.
+    """
+    count = h.shape[0]
+    loss, d_h, d_wte = 0.0, [], 0.0
+    for start in range(0, count, SLICE):
+        rows, answers = h[start : start + SLICE], labels[start : start + SLICE]
+        logits = tf.matmul(rows, tf.cast(wte, h.dtype), transpose_b=True)
+        loss += slice_loss(logits, answers) / count
+        d_logits = slice_gradient(logits, answers)
+        d_h.append(tf.matmul(d_logits, tf.cast(wte, h.dtype)))
+        d_wte += tf.cast(tf.matmul(d_logits, rows / count, transpose_a=True), tf.float32)
+
+    def gradient(upstream):
+        return tf.concat(d_h, 0) * tf.cast(upstream / count, h.dtype), upstream * d_wte, None
+
+    return loss, gradient
+
+
+@tf.function(jit_compile=True)
+def slice_loss(logits, labels):
+    """The sum of the cross-entropies of logits [positions, n_vocab]."""
+    logits = tf.cast(logits, tf.float32)
+    return tf.reduce_sum(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     )
+
+
+@tf.function(jit_compile=True)
+def slice_gradient(logits, labels):
+    one_hot = tf.one_hot(labels, logits.shape[-1])
+    return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)) - one_hot, logits.dtype)
 
 
 def dropout_masks(rate: float, seed):
     """What model() takes as `dropout`: the same masks again for the same seed, two integers."""
 
-    def dropout(place):
-        calls = []
+    fold_in = tf.random.experimental.stateless_fold_in
 
-        def drop(x):
-            calls.append(x)
-            mask = [seed[0], seed[1] * 1024 + place * 8 + len(calls)]
-            return tf.nn.experimental.stateless_dropout(x, rate, seed=tf.stack(mask))
+    def dropout(place):
+        def drop(x, number):
+            mask = fold_in(fold_in(seed, place), number)
+            return tf.nn.experimental.stateless_dropout(x, rate, seed=mask)
 
         return drop
 
@@ -54,11 +118,13 @@ class Trainer:
         dropout: float = 0,
         memory_saving_gradients: bool = False,
         only_train_transformer_layers: bool = False,
+        precision: str = 'float32',
         seed: int = 0,
     ):
         self.params, self.hparams, self.seed = params, hparams, seed
         self.clip_norm, self.dropout = clip_norm, dropout
         self.recompute = memory_saving_gradients
+        self.dtype = None if precision == 'float32' else tf.as_dtype(precision)
         flat = flatten(params)
         self.variables = [
             variable
@@ -69,29 +135,36 @@ class Trainer:
         if weight_decay:  # of matrices only, not of gains and biases
             vectors = [variable for variable in self.variables if len(variable.shape) == 1]
             self.optimizer.exclude_from_weight_decay(var_list=vectors)
+        if self.dtype == tf.float16:  # small gradients would be 0 in it
+            self.optimizer = tf.keras.optimizers.LossScaleOptimizer(self.optimizer)
         self.optimizer.build(self.variables)
 
     def step(self, inputs, targets, learning_rate: float, number: int) -> tuple[float, float]:
         """Update the parameters once, by the mean gradient of `accumulate` batches.
 
         inputs, targets: int32 [accumulate, batch, n]; number: of the step, for dropout.
-        Returns the mean loss and the norm of its gradient, before it is clipped.
+        Returns the mean loss and the norm of its gradient, before it is clipped; 0 where float16
+        has no number for it: then the parameters stay, and the next step scales it down.
         """
         rate, number = tf.constant(learning_rate, tf.float32), tf.constant(number, tf.int64)
         loss, norm = self._step(inputs, targets, rate, number)
         return float(loss), float(norm)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=COMPILE)
     def _step(self, inputs, targets, learning_rate, number):
         accumulate = inputs.shape[0]
+        scaling = self.dtype == tf.float16
+        scale = self.optimizer.scale_loss(1.0) if scaling else 1.0
 
         def gradients(i):
             seed = [tf.constant(self.seed, tf.int64), number * accumulate + tf.cast(i, tf.int64)]
             options = {'dropout': dropout_masks(self.dropout, seed), 'recompute': self.recompute}
+            options['dtype'] = self.dtype
             with tf.GradientTape() as tape:
                 loss = language_loss(self.params, self.hparams, inputs[i], targets[i], **options)
-            grads = tape.gradient(loss, self.variables)
-            return [x / accumulate for x in (loss, *map(tf.convert_to_tensor, grads))]
+                scaled = loss * scale
+            grads = tape.gradient(scaled, self.variables)
+            return [loss, *map(tf.convert_to_tensor, grads)]
 
         sums = gradients(0)
         if accumulate > 1:
@@ -100,18 +173,21 @@ class Trainer:
                 lambda i, sums: (i + 1, [a + b for a, b in zip(sums, gradients(i), strict=True)]),
                 [1, sums],
             )
+            sums = [x / accumulate for x in sums]
         loss, *grads = sums
         norm = tf.linalg.global_norm(grads)
         if self.clip_norm:
-            grads, _ = tf.clip_by_global_norm(grads, self.clip_norm, use_norm=norm)
+            grads, _ = tf.clip_by_global_norm(grads, self.clip_norm * scale, use_norm=norm)
         self.optimizer.learning_rate.assign(learning_rate)
         self.optimizer.apply_gradients(zip(grads, self.variables, strict=True))
+        if scaling:
+            norm = tf.where(tf.math.is_finite(norm), norm / scale, 0.0)
         return loss, norm
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=COMPILE)
     def loss(self, tokens):
         """The loss of tokens [batch, n], without dropout."""
-        return language_loss(self.params, self.hparams, tokens, tokens)
+        return language_loss(self.params, self.hparams, tokens, tokens, dtype=self.dtype)
 
     def state(self) -> dict:
         """What the optimizer remembers: {'optimizer/...': variable}."""
@@ -121,11 +197,16 @@ class Trainer:
         }
 
     def restore(self, prefix) -> None:
-        """Set what the optimizer remembers from a checkpoint of `state`."""
+        """Set what the optimizer remembers from a checkpoint of `state`.
+
+        The scale of the loss, which float16 alone has, stays where the checkpoint has none.
+        """
         try:
+            found = tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map()
             for name, variable in self.state().items():
-                variable.assign(restore(prefix, name, variable.dtype))
-        except tf.errors.OpError as error:
+                if name in found or name not in SCALE:
+                    variable.assign(restore(prefix, name, variable.dtype))
+        except (tf.errors.OpError, RuntimeError) as error:
             raise UserError(
                 f'{prefix} is damaged, or the state of another --optimizer or of other layers; '
                 "repeat the run's flags, or begin a run from its model by --restore_from and "
