@@ -69,6 +69,7 @@ def train(
     n_ctx: int | None = None,
     keep_checkpoints: int = 5,
     column: str | None = None,
+    precision: str = 'float32',
 ):
     """
     Fine-tune GPT-2 on your custom dataset
@@ -117,6 +118,8 @@ def train(
     :n_ctx=None : likewise
     :keep_checkpoints=5 : How many of the run's checkpoints to keep
     :column=None : Which column of a .csv or .jsonl dataset is the text
+    :precision=float32 : float32, bfloat16 or float16: what to compute in; the weights and the
+     optimizer's state stay float32
     """
     flags = SimpleNamespace(**locals())
     check_flags(flags)
@@ -178,6 +181,8 @@ def check_flags(flags) -> None:
     """Raise UserError for the first flag that is out of its range."""
     if flags.optimizer not in ('adam', 'sgd'):
         raise UserError(f'--optimizer is adam or sgd, not {flags.optimizer}')
+    if flags.precision not in ('float32', 'bfloat16', 'float16'):
+        raise UserError(f'--precision is float32, bfloat16 or float16, not {flags.precision}')
     lowest = {'context_length': 2}
     for name in ('batch_size', 'accumulate_gradients', 'sample_length', 'sample_num', 'max_steps'):
         lowest[name] = 1
@@ -226,6 +231,7 @@ class Fit:
                 dropout=flags.dropout,
                 memory_saving_gradients=flags.memory_saving_gradients,
                 only_train_transformer_layers=flags.only_train_transformer_layers,
+                precision=flags.precision,
             )
         self.params = self.trainer.local
         if resumes:

@@ -9,9 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from .errors import UserError
+from .fused import fused
 from .hparams import HParams, default_hparams
 
 __all__ = ['HParams', 'default_hparams', 'init_params', 'model', 'param_shapes']
+
+
+SLICE = 256  # queries whose attention weights are computed at once
 
 
 def param_shapes(hparams: HParams) -> dict[str, tuple[int, ...]]:
@@ -91,22 +95,39 @@ def shape_list(x) -> list:
     return [dynamic[i] if size is None else size for i, size in enumerate(static)]
 
 
+@fused
 def gelu(x):
     """The tanh approximation of x * P(X < x), as GPT-2 was trained with."""
-    return 0.5 * x * (1 + tf.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * tf.pow(x, 3))))
+    y = tf.cast(x, tf.float32)
+    y = 0.5 * y * (1 + tf.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * tf.pow(y, 3))))
+    return tf.cast(y, x.dtype)
 
 
 def norm(x, scope, *, epsilon=1e-5):
     """Normalise the features to mean 0 and variance 1, then scale and shift them."""
+    return _norm(x, scope['g'], scope['b'], epsilon=epsilon)
+
+
+@fused
+def _norm(x, g, b, *, epsilon):
+    x = tf.cast(x, tf.float32)
     u = tf.reduce_mean(x, axis=-1, keepdims=True)
     s = tf.reduce_mean(tf.square(x - u), axis=-1, keepdims=True)
-    return (x - u) * tf.math.rsqrt(s + epsilon) * scope['g'] + scope['b']
+    x = (x - u) * tf.math.rsqrt(s + epsilon)
+    return tf.cast(x, g.dtype) * g + b
 
 
 def split_states(x, n):
     """[..., features] -> [..., n, features / n]."""
     *start, m = shape_list(x)
     return tf.reshape(x, [*start, n, m // n])
+
+
+def slice_sizes(n, size) -> list:
+    """1100, 512 -> [512, 512, 76]; one slice where n is not known yet."""
+    if not isinstance(n, int):
+        return [n]
+    return [min(size, n - start) for start in range(0, n, size)]
 
 
 def merge_states(x):
@@ -125,14 +146,21 @@ def conv1d(x, scope):
     )
 
 
-def attention_mask(nd, ns, past_length, *, dtype):
-    """1 where one of nd new positions may look at one of ns: the past, then the new so far.
+@tf.function(jit_compile=True)
+def attention_weights(w, mask, scale):
+    """The softmax of scores w [..., nd, ns] where mask [nd, ns] is true, 0 elsewhere."""
+    masked = tf.where(mask, tf.cast(w, tf.float32) * scale, -1e10)
+    return tf.cast(tf.nn.softmax(masked), w.dtype)
+
+
+def attention_mask(nd, ns, past_length):
+    """True where one of nd new positions may look at one of ns: the past, then the new so far.
 
     The first ns - nd belong to the past, of which `past_length` are filled.
     """
     i = tf.range(nd)[:, None]
     j = tf.range(ns)
-    return tf.cast((j < past_length) | ((j >= ns - nd) & (i >= j - ns + nd)), dtype)
+    return (j < past_length) | ((j >= ns - nd) & (i >= j - ns + nd))
 
 
 def attn(x, scope, *, past, past_length, hparams, drop):
@@ -144,16 +172,19 @@ def attn(x, scope, *, past, past_length, hparams, drop):
     def merge_heads(x):
         return merge_states(tf.transpose(x, [0, 2, 1, 3]))
 
-    def mask_attn_weights(w):
-        *_, nd, ns = shape_list(w)
-        b = attention_mask(nd, ns, past_length, dtype=w.dtype)
-        return w * b - tf.cast(1e10, w.dtype) * (1 - b)
-
     def multihead_attn(q, k, v):
-        w = tf.matmul(q, k, transpose_b=True)
-        w *= tf.math.rsqrt(tf.cast(v.shape[-1], w.dtype))
-        w = tf.nn.softmax(mask_attn_weights(w))
-        return tf.matmul(drop(w), v)
+        *_, nd, nf = shape_list(q)
+        ns = shape_list(k)[-2]
+        sizes = slice_sizes(nd, SLICE)
+        seen = [ns - nd + sizes[0], *sizes[1:]]  # the keys that each slice of queries adds
+        q, mask = tf.split(q, sizes, 2), tf.split(attention_mask(nd, ns, past_length), sizes)
+        k, v = tf.split(k, seen, 2), tf.split(v, seen, 2)
+        a = []
+        for i in range(len(sizes)):
+            w = tf.matmul(q[i], tf.concat(k[: i + 1], 2), transpose_b=True)
+            w = attention_weights(w, mask[i][:, : shape_list(w)[-1]], nf**-0.5)
+            a.append(tf.matmul(drop(w, 2 + i), tf.concat(v[: i + 1], 2)))
+        return tf.concat(a, axis=2)
 
     q, k, v = map(split_heads, tf.split(conv1d(x, scope['c_attn']), 3, axis=2))
     present = tf.stack([k, v], axis=1)
@@ -161,7 +192,8 @@ def attn(x, scope, *, past, past_length, hparams, drop):
         pk, pv = tf.unstack(past, axis=1)
         k = tf.concat([pk, k], axis=-2)
         v = tf.concat([pv, v], axis=-2)
-    a = merge_heads(multihead_attn(q, k, v))
+    # The weights would be most of what a training step keeps; they are cheap to compute anew.
+    a = merge_heads(tf.recompute_grad(multihead_attn)(q, k, v))
     return conv1d(a, scope['c_proj']), present
 
 
@@ -172,18 +204,38 @@ def mlp(x, scope):
 def block(x, scope, *, past, past_length, hparams, drop):
     options = {'past': past, 'past_length': past_length, 'hparams': hparams, 'drop': drop}
     a, present = attn(norm(x, scope['ln_1']), scope['attn'], **options)
-    x = x + drop(a)
+    x = x + tf.cast(drop(a, 0), x.dtype)
     m = mlp(norm(x, scope['ln_2']), scope['mlp'])
-    x = x + drop(m)
+    x = x + tf.cast(drop(m, 1), x.dtype)
     return x, present
 
 
 def keep(place):
     """No dropout, anywhere."""
-    return tf.identity
+    return lambda x, number: x
 
 
-def model(
+def model(params: dict, hparams: HParams, X, past=None, past_length=None) -> dict:
+    """The logits of the token after each of X's, given those before it.
+
+    X: int32 [batch, sequence]. past: None, or keys and values of earlier positions
+    [batch, n_layer, 2, n_head, earlier, n_embd / n_head], of which the first `past_length`
+    are filled (all of them where None). Returns {'logits': [batch, sequence, n_vocab],
+    'present': X's own keys and values, laid out like past}.
+
+    Raises UserError or tf.errors.InvalidArgumentError for an id outside n_vocab or a position
+    beyond n_ctx; where XLA compiles it, ids and a past_length tensor are the caller's to check.
+    """
+    h, present = hidden(params, hparams, X, past, past_length)
+    batch, sequence, nx = shape_list(h)
+    logits = tf.matmul(tf.reshape(h, [batch * sequence, nx]), params['wte'], transpose_b=True)
+    return {
+        'logits': tf.reshape(logits, [batch, sequence, hparams.n_vocab]),
+        'present': present,
+    }
+
+
+def hidden(
     params: dict,
     hparams: HParams,
     X,
@@ -192,44 +244,42 @@ def model(
     *,
     dropout=keep,
     recompute: bool = False,
-) -> dict:
-    """The logits of the token after each of X's, given those before it.
+    dtype=None,
+) -> tuple:
+    """What model() multiplies by wte [batch, sequence, n_embd], and its 'present'.
 
-    X: int32 [batch, sequence]. past: None, or keys and values of earlier positions
-    [batch, n_layer, 2, n_head, earlier, n_embd / n_head], of which the first `past_length`
-    are filled (all of them where None). Returns {'logits': float32 [batch, sequence, n_vocab],
-    'present': X's own keys and values, laid out like past}.
+    What a block computes has the type of its parameters, but for means, variances and softmax,
+    which are float32; the sum over the blocks has the type of the embeddings.
 
     For training: dropout(i) is what drops in block i, and in the embedding (i = n_layer);
-    recompute computes a block anew for its gradients, instead of keeping what is in it.
-
-    Raises UserError or tf.errors.InvalidArgumentError for an id outside n_vocab or a position
-    beyond n_ctx; where XLA compiles it, ids and a past_length tensor are the caller's to check.
+    recompute computes a block anew for its gradients, instead of keeping what is in it, and
+    gives no 'present'; dtype is what the parameters of blocks and the last norm are cast to.
     """
+
+    def cast(scope):
+        return tf.nest.map_structure(lambda x: tf.cast(x, dtype), scope) if dtype else scope
+
     X = tf.convert_to_tensor(X, tf.int32)
-    batch, sequence = shape_list(X)
+    sequence = shape_list(X)[1]
     if past_length is None:
         past_length = 0 if past is None else shape_list(past)[-2]
     check(X, past_length + sequence, hparams)
     h = tf.gather(params['wte'], X) + tf.gather(params['wpe'], past_length + tf.range(sequence))
-    h = dropout(hparams.n_layer)(h)
+    h = dropout(hparams.n_layer)(h, 0)
     pasts = [None] * hparams.n_layer if past is None else tf.unstack(past, axis=1)
     presents = []
     for layer, past in enumerate(pasts):
 
         def run(h, layer=layer, past=past):
             options = {'past': past, 'past_length': past_length, 'hparams': hparams}
-            return block(h, params[f'h{layer}'], drop=dropout(layer), **options)
+            return block(h, cast(params[f'h{layer}']), drop=dropout(layer), **options)
 
-        h, present = (tf.recompute_grad(run) if recompute else run)(h)
-        presents.append(present)
-    h = norm(h, params['ln_f'])
-    h_flat = tf.reshape(h, [batch * sequence, hparams.n_embd])
-    logits = tf.matmul(h_flat, params['wte'], transpose_b=True)
-    return {
-        'logits': tf.reshape(logits, [batch, sequence, hparams.n_vocab]),
-        'present': tf.stack(presents, axis=1),
-    }
+        if recompute:
+            h = tf.recompute_grad(lambda h, run=run: run(h)[0])(h)
+        else:
+            h, present = run(h)
+            presents.append(present)
+    return norm(h, cast(params['ln_f'])), tf.stack(presents, axis=1) if presents else None
 
 
 def check(X, length, hparams: HParams) -> None:

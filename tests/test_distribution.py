@@ -159,7 +159,7 @@ from gpt2.checkpoint import load_params, save_tensors
 from gpt2.model_folder import load_hparams
 from gpt2.training import Trainer
 
-data, state = sys.argv[1:]
+data, state, precision = sys.argv[1:]
 hparams = load_hparams(data)
 strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
 
@@ -167,7 +167,7 @@ strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
 def new_trainer(params):
     params = distribution.mirror(strategy, params)
     with strategy.scope():
-        return Trainer(params, hparams)
+        return Trainer(params, hparams, precision=precision)
 
 
 trainer, losses = new_trainer(load_params(data, hparams)), []
@@ -184,12 +184,14 @@ print(losses)
 """
 
 
-def test_two_devices_have_the_losses_of_one(tmp_path):
-    args = [sys.executable, '-c', MIRRORED, DATA / 'tiny-random', tmp_path / 'state-5']
+@pytest.mark.parametrize('precision, rtol', [('float32', 1e-4), ('float16', 0.01)])
+def test_two_devices_have_the_losses_of_one(tmp_path, precision, rtol):
+    args = [DATA / 'tiny-random', tmp_path / 'state-5', precision]
+    args = [sys.executable, '-c', MIRRORED, *args]
     done = subprocess.run(args, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     expected = np.load(DATA / 'training.npz')['adam_losses'][:9]
-    np.testing.assert_allclose(json.loads(done.stdout), expected, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(json.loads(done.stdout), expected, rtol=rtol)
 
 
 # TF_CONFIG

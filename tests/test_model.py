@@ -5,9 +5,20 @@ import pytest
 import tensorflow as tf
 
 from conftest import DATA
+from gpt2 import model as model_module
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
-from gpt2.model import HParams, default_hparams, flatten, init_params, model, nest, param_shapes
+from gpt2.model import (
+    HParams,
+    default_hparams,
+    flatten,
+    gelu,
+    init_params,
+    model,
+    nest,
+    norm,
+    param_shapes,
+)
 from gpt2.model_folder import load_hparams
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
@@ -47,6 +58,32 @@ def test_a_past_with_room_left(params, golden):
 def test_full_context(params, golden):
     logits = model(params, HPARAMS, golden['tokens_full_context'])['logits']
     close(logits[:, -1], golden['logits_full_context'])
+
+
+def test_attention_in_slices(params, golden, monkeypatch):
+    monkeypatch.setattr(model_module, 'SLICE', 9)
+    tokens = golden['tokens_full_context']
+    close(model(params, HPARAMS, tokens)['logits'][:, -1], golden['logits_full_context'])
+    past = model(params, HPARAMS, golden['tokens'][:, :2])['present']
+    past = tf.pad(past, [[0, 0]] * 4 + [[0, 30], [0, 0]], constant_values=7.0)
+    out = model(params, HPARAMS, golden['tokens'][:, 2:], past=past, past_length=2)
+    close(out['logits'], golden['logits'][:, 2:])
+
+
+@pytest.mark.parametrize('dtype', [tf.float32, tf.bfloat16])
+def test_fused_functions_have_the_gradients_of_the_plain_ones(dtype):
+    x, upstream = (tf.cast(tf.random.stateless_normal([3, 8], [1, i]), dtype) for i in (1, 2))
+    scope = {'g': tf.cast(tf.linspace(1.0, 2.0, 8), dtype), 'b': tf.ones(8, dtype)}
+
+    def values():
+        with tf.GradientTape() as tape:
+            tape.watch([x, scope])
+            y = norm(gelu(x), scope)
+        return tf.nest.flatten([y, tape.gradient(y, [x, scope], upstream)])
+
+    for fused, plain in zip(tf.function(values)(), values(), strict=True):
+        assert fused.dtype == plain.dtype == dtype
+        np.testing.assert_allclose(fused, plain, atol=1e-5 if dtype == tf.float32 else 0.1)
 
 
 def test_inside_a_function_with_unknown_dimensions(params, golden):
