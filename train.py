@@ -2,12 +2,16 @@
 """Fine-tunes a model on a text, or trains one from scratch."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import itertools
 import math
+import os
 import secrets
 import sys
 import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +19,13 @@ import numpy as np
 from tqdm import tqdm
 
 from gpt2 import cli
+from gpt2.cluster import Cluster, find_cluster
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
+from gpt2.hparams import HParams
 from gpt2.load_dataset import Sampler, batches, load_dataset
-from gpt2.run_folder import RunFolder, Start, find_start
+from gpt2.model_folder import find_model
+from gpt2.run_folder import VOCABULARY, RunFolder, Start, find_start
 from gpt2.schedule import learning_rate_at
 
 
@@ -62,6 +69,7 @@ def train(
     n_ctx: int | None = None,
     keep_checkpoints: int = 5,
     column: str | None = None,
+    precision: str = 'float32',
 ):
     """
     Fine-tune GPT-2 on your custom dataset
@@ -110,45 +118,57 @@ def train(
     :n_ctx=None : likewise
     :keep_checkpoints=5 : How many of the run's checkpoints to keep
     :column=None : Which column of a .csv or .jsonl dataset is the text
+    :precision=float32 : float32, bfloat16 or float16: what to compute in; the weights and the
+     optimizer's state stay float32
     """
     flags = SimpleNamespace(**locals())
     check_flags(flags)
-    run = RunFolder(run_name)
+    cluster, run = find_cluster(), RunFolder(run_name)
     shape = {name: getattr(flags, name) for name in ('n_layer', 'n_head', 'n_embd', 'n_ctx')}
-    start = find_start(run, restore_from, model_name, models_dir, __file__, shape)
-    n_ctx = start.hparams.n_ctx
-    if context_length and context_length > n_ctx:
-        raise UserError(f'--context_length {context_length} is more than the n_ctx of {n_ctx}')
-    flags.context_length = context_length or n_ctx
+    if cluster.is_chief:
+        start = find_start(run, restore_from, model_name, models_dir, __file__, shape)
+        n_ctx = start.hparams.n_ctx
+        if context_length and context_length > n_ctx:
+            raise UserError(f'--context_length {context_length} is more than the n_ctx of {n_ctx}')
+    else:  # the chief will say the rest
+        start = Start(find_model(model_name, models_dir, __file__, files=VOCABULARY))
     enc = get_encoder(start.folder.name, start.folder.parent)
-    sampler = val_sampler = Sampler(load_dataset(enc, dataset, combine, encoding, column))
-    if val_dataset:
-        val_sampler = Sampler(load_dataset(enc, val_dataset, combine, encoding, column))
-    if sampler.longest < flags.context_length:
-        print(
-            f'the longest chunk has {sampler.longest} tokens: the windows have as many, '
-            f'not {flags.context_length}',
-            file=sys.stderr,
-        )
+    text = {'combine': combine, 'encoding': encoding, 'column': column}
+    sampler = val_sampler = Sampler(load_dataset(enc, dataset, cluster=cluster, **text))
+    if val_dataset and cluster.is_chief:
+        val_sampler = Sampler(load_dataset(enc, val_dataset, **text))
 
-    run.lock()
+    if cluster.is_chief:
+        run.lock()
+    if cluster.size > 1:  # what TensorFlow says of a worker that is gone, one sentence will say
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     cli.load_tensorflow()
     import tensorflow as tf
 
+    from gpt2 import distribution
+
+    cluster.meet()
     try:
-        fit = Fit(flags, run, start, enc, sampler, val_sampler)
-        interrupts = cli.Interrupts()
+        fit = Fit(flags, cluster, run, start, enc, sampler, val_sampler)
+        interrupts = cli.Interrupts(patient=cluster.size > 1)
         with contextlib.suppress(KeyboardInterrupt):
             fit.loop(interrupts)
         with contextlib.suppress(KeyboardInterrupt), interrupts:
             fit.save()
+        distribution.gather(fit.strategy, [fit.step])  # none leaves while another needs it
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise UserError(
             'the memory is too small for this; try, one after another: --batch_size 1, '
             '--memory_saving_gradients, a smaller --context_length, '
             '--only_train_transformer_layers, --optimizer sgd'
         ) from error
+    except tf.errors.OpError as error:
+        if cluster.size == 1:
+            raise
+        raise distribution.lost(error) from error
     fit.bar.close()
+    if not cluster.is_chief:
+        return
     if max_steps and fit.step >= max_steps:
         print(f'{run_name} has its {max_steps} steps; to go on, raise --max_steps')
     print(
@@ -161,6 +181,8 @@ def check_flags(flags) -> None:
     """Raise UserError for the first flag that is out of its range."""
     if flags.optimizer not in ('adam', 'sgd'):
         raise UserError(f'--optimizer is adam or sgd, not {flags.optimizer}')
+    if flags.precision not in ('float32', 'bfloat16', 'float16'):
+        raise UserError(f'--precision is float32, bfloat16 or float16, not {flags.precision}')
     lowest = {'context_length': 2}
     for name in ('batch_size', 'accumulate_gradients', 'sample_length', 'sample_num', 'max_steps'):
         lowest[name] = 1
@@ -181,49 +203,82 @@ def check_flags(flags) -> None:
 class Fit:
     """A run: the model, where its training stands, and what it writes."""
 
-    def __init__(self, flags, run: RunFolder, start: Start, enc, sampler, val_sampler):
+    def __init__(self, flags, cluster: Cluster, run: RunFolder, start: Start, enc, *samplers):
         import tensorflow as tf
 
-        from gpt2 import checkpoint, model, training
+        from gpt2 import checkpoint, distribution, model, training
 
-        self.flags, self.run, self.hparams, self.enc = flags, run, start.hparams, enc
-        self.sampler, self.val_sampler = sampler, val_sampler
+        self.flags, self.run, self.enc, self.is_chief = flags, run, enc, cluster.is_chief
+        self.sampler, self.val_sampler = samplers
         facts = start.facts or {'step': 0, 'average': [0.0, 0.0], 'best': None, 'seed': flags.seed}
-        self.step, self.average, self.best = facts['step'], facts['average'], facts['best']
-        self.seed = secrets.randbits(31) if facts['seed'] is None else facts['seed']
+        self.average, self.best = facts['average'], facts['best']
+        self.strategy = distribution.get_strategy(cluster)
+        resumes = self.agree(cluster, start, facts)
         if start.prefix:
             print(f'Loading checkpoint {start.prefix}')
-            self.params = checkpoint.load_params(start.prefix, self.hparams)
+            params = checkpoint.load_params(start.prefix, self.hparams)
         else:
-            self.params = model.init_params(self.hparams, self.seed)
-        self.trainer = training.Trainer(
-            self.params,
-            self.hparams,
-            seed=self.seed,
-            optimizer=flags.optimizer,
-            weight_decay=flags.weight_decay,
-            clip_norm=flags.clip_norm,
-            dropout=flags.dropout,
-            memory_saving_gradients=flags.memory_saving_gradients,
-            only_train_transformer_layers=flags.only_train_transformer_layers,
-        )
-        if start.facts:
+            params = model.init_params(self.hparams, self.seed)
+        params = distribution.mirror(self.strategy, params)
+        with self.strategy.scope():
+            self.trainer = training.Trainer(
+                params,
+                self.hparams,
+                seed=self.seed,
+                optimizer=flags.optimizer,
+                weight_decay=flags.weight_decay,
+                clip_norm=flags.clip_norm,
+                dropout=flags.dropout,
+                memory_saving_gradients=flags.memory_saving_gradients,
+                only_train_transformer_layers=flags.only_train_transformer_layers,
+                precision=flags.precision,
+            )
+        self.params = self.trainer.local
+        if resumes:
             self.trainer.restore(start.state)
+        if start.facts:
             print(f'Going on with {run.path} after step {self.step}, with its own model and seed')
-        else:
+        elif self.is_chief:
             run.begin(start.folder, self.hparams)
         self.saved = self.step
         self.began = time.time()
         self.events = None
-        if importlib.util.find_spec('tensorboard'):
+        if self.is_chief and importlib.util.find_spec('tensorboard'):
             self.events = tf.summary.create_file_writer(str(run.path))
         self.bar = tqdm(
             total=flags.max_steps,
             initial=self.step,
             unit=' steps',
-            disable=None,
+            disable=None if self.is_chief else True,
             dynamic_ncols=True,
         )
+
+    def agree(self, cluster: Cluster, start: Start, facts: dict) -> bool:
+        """Take from the chief where the run stands, and from all how long a window can be.
+
+        Returns whether the run has an optimizer's state to go on with.
+        """
+        from gpt2 import distribution
+
+        own = ('dataset', 'val_dataset', 'models_dir')  # may differ from machine to machine
+        shared = {name: value for name, value in vars(self.flags).items() if name not in own}
+        seed = secrets.randbits(31) if facts['seed'] is None else facts['seed']
+        shape = dataclasses.astuple(start.hparams or HParams())
+        said = (zlib.crc32(repr(shared).encode()), facts['step'], seed, start.facts is not None)
+        row = [cluster.index, *said, self.sampler.longest, *shape]
+        rows = sorted(distribution.gather(self.strategy, row))
+        _, flags, self.step, self.seed, resumes, _, *shape = rows[0]
+        if any(row[1] != flags for row in rows):
+            raise UserError('the workers have different flags; start all with the same command')
+        self.hparams = HParams(*shape)
+        longest, length = min(row[5] for row in rows), self.flags.context_length or shape[1]
+        self.length = min(longest, length)
+        if longest < length and self.is_chief:
+            print(
+                f'the longest chunk has {longest} tokens: the windows have as many, not {length}',
+                file=sys.stderr,
+            )
+        return bool(resumes)
 
     def loop(self, interrupts: cli.Interrupts) -> None:
         """Train until --max_steps or an interrupt."""
@@ -233,39 +288,50 @@ class Fit:
             began = time.time()
             with interrupts:
                 rate = learning_rate_at(self.step, flags.learning_rate, *schedule)
-                loss, norm = self.trainer.step(inputs, targets, rate, self.step)
+                loss, norm, stop = self.trainer.step(
+                    inputs, targets, rate, self.step, interrupts.asked
+                )
                 self.step += 1
                 self.check('loss', loss)
                 self.check('norm of the gradient', norm)
                 self.average = [0.99 * self.average[0] + loss, 0.99 * self.average[1] + 1]
-            speed = targets.shape.num_elements() / (time.time() - began)
-            self.report(loss=loss, gradient_norm=norm, learning_rate=rate, tokens_per_second=speed)
-            if self.is_time(flags.val_every):
+            took = time.time() - began + self.waited
+            self.report(
+                loss=loss,
+                gradient_norm=norm,
+                learning_rate=rate,
+                tokens_per_second=targets.size / took,
+                input_share=self.waited / took,  # of the time, spent waiting for the batch
+            )
+            if self.is_chief and self.is_time(flags.val_every):
                 self.validate()
-            if self.is_time(flags.sample_every):
+            if self.is_chief and self.is_time(flags.sample_every):
                 self.write_samples()
             if self.is_time(flags.save_every):
                 with interrupts:
                     self.save()
+            if stop:
+                return
 
     def is_time(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
     def batches(self):
-        """The batches of the steps that are left; the next is made while one is computed."""
-        import tensorflow as tf
-
-        flags, first = self.flags, self.step
-        shape = [flags.accumulate_gradients, flags.batch_size]
-        length = min(flags.context_length, self.sampler.longest)
-        drawn = (self.sampler, self.hparams.n_vocab, self.seed, first, shape, length, flags.noise)
-        dataset = tf.data.Dataset.from_generator(
-            lambda: batches(*drawn),
-            output_signature=(tf.TensorSpec([*shape, length], tf.int32),) * 2,
+        """The batches of the steps that are left; the next is drawn while one is computed."""
+        flags = self.flags
+        shape = [flags.accumulate_gradients, flags.batch_size * self.trainer.replicas]
+        drawn = batches(
+            *(self.sampler, self.hparams.n_vocab, self.seed, self.step),
+            *(shape, self.length, flags.noise),
         )
-        if flags.max_steps:
-            dataset = dataset.take(max(0, flags.max_steps - first))
-        return dataset.prefetch(2)
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(next, drawn)
+            while not flags.max_steps or self.step < flags.max_steps:
+                began = time.time()
+                batch = coming.result()
+                self.waited = time.time() - began
+                coming = pool.submit(next, drawn)
+                yield batch
 
     def check(self, what: str, figure: float) -> None:
         """Stop, and save nothing, where a figure is none."""
@@ -276,7 +342,8 @@ class Fit:
             )
 
     def say(self, text: str) -> None:
-        self.bar.write(f'[{self.step} | {time.time() - self.began:.2f}] {text}')
+        if self.is_chief:
+            self.bar.write(f'[{self.step} | {time.time() - self.began:.2f}] {text}')
 
     def report(self, **figures) -> None:
         """A line for the step, or its place in the bar; and its events."""
@@ -305,7 +372,7 @@ class Fit:
 
         flags = self.flags
         shape = [1, flags.val_batch_size]
-        length = min(flags.context_length, self.val_sampler.longest)
+        length = min(flags.context_length or self.hparams.n_ctx, self.val_sampler.longest)
         drawn = batches(self.val_sampler, self.hparams.n_vocab, 1, 0, shape, length)
         losses = [
             float(self.trainer.loss(tf.constant(tokens[0])))
@@ -359,6 +426,9 @@ class Fit:
             return
         norm = tf.linalg.global_norm(tf.nest.flatten(self.params))
         self.check('norm of the parameters', float(norm))
+        self.saved = self.step
+        if not self.is_chief:
+            return
         self.say(f'Saving {self.run.path}/model-{self.step}')
         facts = {'step': self.step, 'average': self.average, 'best': self.best, 'seed': self.seed}
         facts['flags'] = vars(self.flags)
@@ -367,7 +437,6 @@ class Fit:
         )
         if self.events:
             self.events.flush()
-        self.saved = self.step
 
 
 if __name__ == '__main__':

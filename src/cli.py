@@ -157,15 +157,19 @@ def prompts(ask: str) -> Iterator[str]:
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM as KeyboardInterrupt, but never in the middle of a `with held:`."""
+    """Ctrl-C and SIGTERM as KeyboardInterrupt, but never in the middle of a `with held:`.
 
-    def __init__(self):
+    patient: never at all; that one was asked for is then for others to act on.
+    """
+
+    def __init__(self, patient: bool = False):
+        self.patient = patient
         self.holding = self.asked = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._interrupt)
 
     def _interrupt(self, number, frame):
-        if not self.holding:
+        if not self.holding and not self.patient:
             raise KeyboardInterrupt
         self.asked = True
 
@@ -174,6 +178,6 @@ class Interrupts:
 
     def __exit__(self, kind, *_):
         self.holding = False
-        if self.asked and kind is None:
+        if self.asked and kind is None and not self.patient:
             self.asked = False
             raise KeyboardInterrupt

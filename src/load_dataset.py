@@ -1,17 +1,17 @@
 """Token chunks, and the windows that training draws from them. No TensorFlow."""
 
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from .cluster import ALONE, Cluster
 from .encode_dataset import chunk_texts, encode_text, say
 from .encoder import Encoder
 from .errors import UserError
 from .read_text import find_files, read_pieces
+from .token_file import read_npz, spool
 
 
 def load_dataset(
@@ -20,51 +20,36 @@ def load_dataset(
     combine: int = 50000,
     encoding: str = 'utf-8',
     column: str | None = None,
-) -> list[np.ndarray]:
+    cluster: Cluster = ALONE,
+) -> list:
     """The chunks of a text file, folder, pattern or .npz, or of several; says what each gave.
 
     Texts shorter than `combine` letters are put together, the end-of-text token between them.
+    Chunks have a length and slices, which read them from a file: memory holds none. Two .npz or
+    more are dealt out to the workers of `cluster`; one, and text, is for all of them.
     Raises UserError for what cannot be read, and for ids that `enc` does not have.
     """
-    chunks = []
+    chunks, last = [], len(enc.decoder) - 1
     for source in [path] if isinstance(path, str | Path) else path:
         files = find_files(source, encoding, encoded=True)
         texts = [file for file in files if file.suffix != '.npz']
+        shards = [file for file in files if file.suffix == '.npz']
+        if 1 < len(shards) < cluster.size:
+            raise UserError(
+                f'{source} has {len(shards)} .npz files for {cluster.size} workers; '
+                'name one, or at least as many'
+            )
+        if len(shards) > 1:
+            shards = shards[cluster.index :: cluster.size]
         pieces = read_pieces(texts, encoding, column)
-        found = [ids for file in files if file.suffix == '.npz' for ids in _read_npz(file, enc)]
-        found += [encode_text(enc, text) for text in chunk_texts(pieces, combine)]
+        found = [c for file in shards for c in read_npz(file, last)]
+        encoded = ([encode_text(enc, text)] for text in chunk_texts(pieces, combine))
+        found += spool(encoded, np.min_scalar_type(last))
         if not found:
             raise UserError(f'{source} holds no text; name a file, folder or pattern that does')
         say(source, len(found), sum(map(len, found)))
         chunks += found
     return chunks
-
-
-def _read_npz(path: Path, enc: Encoder) -> Iterator[np.ndarray]:
-    """The chunks of an .npz, in the smallest type that holds the vocabulary."""
-    last = len(enc.decoder) - 1
-    mend = f'run: python encode.py TEXT {path}'
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError('it is no zip archive')
-        with np.load(path) as npz:
-            for name in npz.files:
-                ids = npz[name]
-                if ids.ndim != 1 or ids.dtype.kind not in 'iu':
-                    raise ValueError(f'{name} is {ids.dtype} of shape {ids.shape}')
-                if not ids.size:
-                    continue
-                low, high = ids.min(), ids.max()
-                if low < 0 or high > last:
-                    raise UserError(
-                        f'{path} holds the id {low if low < 0 else high}, and the model has 0 '
-                        f'to {last}; name the model it was encoded for, or {mend}'
-                    )
-                yield ids.astype(np.min_scalar_type(last), copy=False)
-    except UserError:
-        raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f'{path} holds no token chunks: {error}; {mend}') from error
 
 
 class Sampler:

@@ -11,9 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from .errors import UserError
+from .fused import fused
 from .hparams import HParams, default_hparams
 
 __all__ = ['HParams', 'default_hparams', 'init_params', 'model', 'param_shapes']
+
+SLICE = 256  # queries whose attention weights exist at once
 
 
 def param_shapes(hparams: HParams) -> dict[str, tuple[int, ...]]:
@@ -93,22 +96,39 @@ def shape_list(x) -> list:
     return [dynamic[i] if size is None else size for i, size in enumerate(static)]
 
 
+@fused
 def gelu(x):
     """The tanh approximation of x * P(X < x), as GPT-2 was trained with."""
-    return 0.5 * x * (1 + tf.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * tf.pow(x, 3))))
+    y = tf.cast(x, tf.float32)
+    y = 0.5 * y * (1 + tf.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * tf.pow(y, 3))))
+    return tf.cast(y, x.dtype)
 
 
 def norm(x, scope, *, epsilon=1e-5):
     """Normalise the features to mean 0 and variance 1, then scale and shift them."""
+    return _norm(x, scope['g'], scope['b'], epsilon=epsilon)
+
+
+@fused
+def _norm(x, g, b, *, epsilon):
+    x = tf.cast(x, tf.float32)
     u = tf.reduce_mean(x, axis=-1, keepdims=True)
     s = tf.reduce_mean(tf.square(x - u), axis=-1, keepdims=True)
-    return (x - u) * tf.math.rsqrt(s + epsilon) * scope['g'] + scope['b']
+    x = (x - u) * tf.math.rsqrt(s + epsilon)
+    return tf.cast(x, g.dtype) * g + b
 
 
 def split_states(x, n):
     """[..., features] -> [..., n, features / n]."""
     *start, m = shape_list(x)
     return tf.reshape(x, [*start, n, m // n])
+
+
+def slice_sizes(n, size) -> list:
+    """1100, 512 -> [512, 512, 76]; one slice where n is not known yet."""
+    if not isinstance(n, int):
+        return [n]
+    return [min(size, n - start) for start in range(0, n, size)]
 
 
 def merge_states(x):
@@ -133,11 +153,18 @@ def conv1d(x, scope):
     return tf.reshape(y, [*start, y.shape[-1]])
 
 
-def attention_mask(nd, ns, *, dtype):
-    """1 where one of nd new positions, the last of all ns, may look at one of them."""
+def attention_mask(nd, ns):
+    """True where one of nd new positions, the last of all ns, may look at one of them."""
     i = tf.range(nd)[:, None]
     j = tf.range(ns)
-    return tf.cast(i >= j - ns + nd, dtype)
+    return i >= j - ns + nd
+
+
+@fused
+def attention_weights(w, mask, *, scale):
+    """The softmax of scores w [..., nd, ns] where mask [nd, ns] is true, 0 elsewhere."""
+    masked = tf.where(mask, tf.cast(w, tf.float32) * scale, -1e10)
+    return tf.cast(tf.nn.softmax(masked), w.dtype)
 
 
 class Past(NamedTuple):
@@ -160,24 +187,29 @@ def attn(x, scope, *, past, hparams, drop):
     def merge_heads(x):
         return merge_states(tf.transpose(x, [0, 2, 1, 3]))
 
-    def mask_attn_weights(w, filled):
-        *_, nd, ns = shape_list(w)
-        b = attention_mask(nd, ns, dtype=w.dtype) * tf.cast(filled, w.dtype)
-        return w * b - tf.cast(1e10, w.dtype) * (1 - b)
-
-    def multihead_attn(q, pasts):
+    def attend(q, pasts, slice):
         sizes = [shape_list(past.k)[2] for past in pasts]
         filled = [tf.range(n) < past.filled for n, past in zip(sizes, pasts, strict=True)]
         w = tf.concat([tf.matmul(q, past.k, transpose_b=True) for past in pasts], axis=-1)
-        w *= tf.math.rsqrt(tf.cast(q.shape[-1], w.dtype))
-        w = drop(tf.nn.softmax(mask_attn_weights(w, tf.concat(filled, axis=0))))
+        *_, nd, ns = shape_list(w)
+        mask = attention_mask(nd, ns) & tf.concat(filled, axis=0)
+        w = drop(attention_weights(w, mask, scale=q.shape[-1] ** -0.5), 2 + slice)
         w = tf.split(w, sizes, axis=-1)
         return tf.add_n([tf.matmul(w, past.v) for w, past in zip(w, pasts, strict=True)])
 
+    def multihead_attn(q, k, v):
+        sizes = slice_sizes(shape_list(q)[2], SLICE)
+        q, k, v = (tf.split(x, sizes, axis=2) for x in (q, k, v))
+        a = []
+        for i in range(len(sizes)):
+            own = Past(tf.concat(k[: i + 1], 2), tf.concat(v[: i + 1], 2), sum(sizes[: i + 1]))
+            a.append(attend(q[i], [*past, own], i))
+        return tf.concat(a, axis=2)
+
     q, k, v = map(split_heads, tf.split(conv1d(x, scope['c_attn']), 3, axis=2))
-    present = Past(k, v, shape_list(k)[2])
-    a = merge_heads(multihead_attn(q, [*past, present]))
-    return conv1d(a, scope['c_proj']), present
+    # The weights would be most of what a training step keeps; they are cheap to compute anew.
+    a = merge_heads(tf.recompute_grad(multihead_attn)(q, k, v))
+    return conv1d(a, scope['c_proj']), Past(k, v, shape_list(k)[2])
 
 
 def mlp(x, scope):
@@ -186,15 +218,15 @@ def mlp(x, scope):
 
 def block(x, scope, *, past, hparams, drop):
     a, present = attn(norm(x, scope['ln_1']), scope['attn'], past=past, hparams=hparams, drop=drop)
-    x = x + drop(a)
+    x = x + tf.cast(drop(a, 0), x.dtype)
     m = mlp(norm(x, scope['ln_2']), scope['mlp'])
-    x = x + drop(m)
+    x = x + tf.cast(drop(m, 1), x.dtype)
     return x, present
 
 
 def keep(place):
     """No dropout, anywhere."""
-    return tf.identity
+    return lambda x, number: x
 
 
 def split_past(past, filled=None) -> list[Past]:
@@ -203,14 +235,23 @@ def split_past(past, filled=None) -> list[Past]:
     return [Past(*tf.unstack(block, axis=1), filled) for block in tf.unstack(past, axis=1)]
 
 
-def hidden(params, hparams: HParams, X, pasts=(), *, dropout=keep, recompute: bool = False):
+def hidden(
+    params, hparams: HParams, X, pasts=(), *, dropout=keep, recompute: bool = False, dtype=None
+):
     """What the logits are computed from, [batch, sequence, n_embd], and each block's Past of X.
 
     X: int32 [batch, sequence]. pasts: for each block the Pasts before X, the earliest first.
+    What a block computes has the type of its gains, but for means, variances and softmax, which
+    are float32; the sum over the blocks has the type of wpe.
 
     For training: dropout(i) is what drops in block i, and in the embedding (i = n_layer);
-    recompute computes a block anew for its gradients, instead of keeping what is in it.
+    recompute computes a block anew for its gradients, instead of keeping what is in it, and
+    gives no Pasts; dtype is what the parameters of blocks and the last norm are cast to.
     """
+
+    def cast(scope):
+        return tf.nest.map_structure(lambda x: tf.cast(x, dtype), scope) if dtype else scope
+
     X = tf.convert_to_tensor(X, tf.int32)
     pasts = pasts or [[]] * hparams.n_layer
     start = sum(past.filled for past in pasts[0])
@@ -218,17 +259,20 @@ def hidden(params, hparams: HParams, X, pasts=(), *, dropout=keep, recompute: bo
     check(X, start + sequence, hparams)
     wte, wpe = params['wte'], params['wpe']
     h = tf.cast(tf.gather(wte, X), wpe.dtype) + tf.gather(wpe, start + tf.range(sequence))
-    h = dropout(hparams.n_layer)(h)
+    h = dropout(hparams.n_layer)(h, 0)
     presents = []
     for layer, past in enumerate(pasts):
 
         def run(h, layer=layer, past=past):
-            scope, drop = params[f'h{layer}'], dropout(layer)
+            scope, drop = cast(params[f'h{layer}']), dropout(layer)
             return block(h, scope, past=past, hparams=hparams, drop=drop)
 
-        h, present = (tf.recompute_grad(run) if recompute else run)(h)
-        presents.append(present)
-    return norm(h, params['ln_f']), presents
+        if recompute:
+            h = tf.recompute_grad(lambda h, run=run: run(h)[0])(h)
+        else:
+            h, present = run(h)
+            presents.append(present)
+    return norm(h, cast(params['ln_f'])), presents
 
 
 def predict(params, h):

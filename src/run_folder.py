@@ -104,7 +104,7 @@ class Start:
     """What a run starts from."""
 
     folder: Path  # with the vocabulary
-    hparams: HParams
+    hparams: HParams | None = None  # None: the chief of the workers will say
     prefix: Path | None = None  # of the parameters; None: random ones
     state: Path | None = None  # where a run resumes: the prefix of what it must remember,
     facts: dict | None = None  # and what JSON said of it

@@ -5,12 +5,14 @@ import tensorflow as tf
 from .checkpoint import restore
 from .errors import UserError
 from .hparams import HParams
-from .model import flatten, hidden, keep, predict
+from .model import flatten, hidden, keep
+from .optimizer import SCALE, Optimizer
 
-OPTIMIZERS = {
-    'adam': lambda **options: tf.keras.optimizers.Adam(epsilon=1e-8, **options),
-    'sgd': tf.keras.optimizers.SGD,
-}
+SLICE = 512  # positions whose logits exist at once
+
+# On a GPU it pays to compile the step as a whole. On a CPU XLA has slower matrix products than
+# TensorFlow itself, by a fifth in float32 and to a fifth in bfloat16; see benchmarks/training.py.
+COMPILE = bool(tf.config.list_physical_devices('GPU'))
 
 
 def language_loss(params, hparams: HParams, inputs, targets, **options):
@@ -18,22 +20,58 @@ def language_loss(params, hparams: HParams, inputs, targets, **options):
 
     inputs: the same tokens as `targets`, except for noise.
     """
-    logits = predict(params, hidden(params, hparams, inputs, **options)[0])
-    return tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets[:, 1:], logits=logits[:, :-1])
+    h, _ = hidden(params, hparams, inputs, **options)
+    h = tf.reshape(h[:, :-1], [-1, hparams.n_embd])
+    return cross_entropy(h, params['wte'], tf.reshape(targets[:, 1:], [-1]))
+
+
+@tf.custom_gradient
+def cross_entropy(h, wte, labels):
+    """The mean over positions, where h [positions, n_embd] @ wte are the logits.
+
+    The logits of all positions would be the largest tensor by far. So a slice of them lives at
+    a time, and becomes its share of the gradients at once.
+    """
+    count = h.shape[0]
+    loss, d_h, d_wte = 0.0, [], 0.0
+    for start in range(0, count, SLICE):
+        rows, answers = h[start : start + SLICE], labels[start : start + SLICE]
+        logits = tf.matmul(rows, tf.cast(wte, h.dtype), transpose_b=True)
+        loss += slice_loss(logits, answers) / count
+        d_logits = slice_gradient(logits, answers)
+        d_h.append(tf.matmul(d_logits, tf.cast(wte, h.dtype)))
+        d_wte += tf.cast(tf.matmul(d_logits, rows / count, transpose_a=True), tf.float32)
+
+    def gradient(upstream):
+        return tf.concat(d_h, 0) * tf.cast(upstream / count, h.dtype), upstream * d_wte, None
+
+    return loss, gradient
+
+
+@tf.function(jit_compile=True)
+def slice_loss(logits, labels):
+    """The sum of the cross-entropies of logits [positions, n_vocab]."""
+    logits = tf.cast(logits, tf.float32)
+    return tf.reduce_sum(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     )
+
+
+@tf.function(jit_compile=True)
+def slice_gradient(logits, labels):
+    one_hot = tf.one_hot(labels, logits.shape[-1])
+    return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)) - one_hot, logits.dtype)
 
 
 def dropout_masks(rate: float, seed):
     """What model() takes as `dropout`: the same masks again for the same seed, two integers."""
 
-    def dropout(place):
-        calls = []
+    fold_in = tf.random.experimental.stateless_fold_in
 
-        def drop(x):
-            calls.append(x)
-            mask = [seed[0], seed[1] * 1024 + place * 8 + len(calls)]
-            return tf.nn.experimental.stateless_dropout(x, rate, seed=tf.stack(mask))
+    def dropout(place):
+        def drop(x, number):
+            mask = fold_in(fold_in(seed, place), number)
+            return tf.nn.experimental.stateless_dropout(x, rate, seed=mask)
 
         return drop
 
@@ -41,7 +79,11 @@ def dropout_masks(rate: float, seed):
 
 
 class Trainer:
-    """The parameters, their optimizer, and the compiled step that updates both."""
+    """The parameters, their optimizer, and the compiled step that updates both.
+
+    Made, as its parameters, in the scope of a tf.distribute strategy that mirrors variables, it
+    trains on all its replicas, each on its own share of every batch.
+    """
 
     def __init__(
         self,
@@ -54,44 +96,83 @@ class Trainer:
         dropout: float = 0,
         memory_saving_gradients: bool = False,
         only_train_transformer_layers: bool = False,
+        precision: str = 'float32',
         seed: int = 0,
     ):
+        self.strategy = tf.distribute.get_strategy()
+        self.replicas = self.strategy.num_replicas_in_sync
         self.params, self.hparams, self.seed = params, hparams, seed
+        self.local = tf.nest.map_structure(self._local, params)
         self.clip_norm, self.dropout = clip_norm, dropout
         self.recompute = memory_saving_gradients
-        flat = flatten(params)
-        self.variables = [
-            variable
-            for name, variable in flat.items()
+        self.dtype = None if precision == 'float32' else tf.as_dtype(precision)
+        variables = {
+            name: variable
+            for name, variable in flatten(params).items()
             if '/' in name and not name.startswith('ln_f') or not only_train_transformer_layers
-        ]
-        self.optimizer = OPTIMIZERS[optimizer](learning_rate=0.0, weight_decay=weight_decay or None)
-        if weight_decay:  # of matrices only, not of gains and biases
-            vectors = [variable for variable in self.variables if len(variable.shape) == 1]
-            self.optimizer.exclude_from_weight_decay(var_list=vectors)
-        self.optimizer.build(self.variables)
+        }
+        self.variables = list(variables.values())
+        scaled = self.dtype == tf.float16  # small gradients would be 0 in it
+        self.optimizer = Optimizer(optimizer, variables, weight_decay, scaled)
+        # XLA takes no exchange between replicas: with several, it compiles what they do alone.
+        self._step = tf.function(self._step, jit_compile=COMPILE and self.replicas == 1)
+        self._gradients = tf.function(self._gradients, jit_compile=COMPILE)
 
-    def step(self, inputs, targets, learning_rate: float, number: int) -> tuple[float, float]:
+    def _local(self, variable):
+        """This process's own first copy of a variable, or of a result."""
+        return self.strategy.experimental_local_results(variable)[0]
+
+    def step(
+        self, inputs, targets, learning_rate: float, number: int, stop: bool = False
+    ) -> tuple[float, float, bool]:
         """Update the parameters once, by the mean gradient of `accumulate` batches.
 
-        inputs, targets: int32 [accumulate, batch, n]; number: of the step, for dropout.
-        Returns the mean loss and the norm of its gradient, before it is clipped.
+        inputs, targets: int32 [accumulate, batch, n], the batch of all replicas; number: of the
+        step, for dropout. Returns the mean loss and the norm of its gradient, before it is
+        clipped; 0 where float16 has no number for it: then the parameters stay, and the next
+        step scales it down. And whether any worker said `stop`.
         """
         rate, number = tf.constant(learning_rate, tf.float32), tf.constant(number, tf.int64)
-        loss, norm = self._step(inputs, targets, rate, number)
-        return float(loss), float(norm)
+        figures = self._step(inputs, targets, rate, number, tf.constant(float(stop)))
+        loss, norm, stop = map(float, figures)
+        return loss, norm, stop > 0
 
-    @tf.function(jit_compile=True)
-    def _step(self, inputs, targets, learning_rate, number):
+    def _step(self, inputs, targets, learning_rate, number, stop):
+        figures, *grads = self.strategy.run(self._replica_step, (inputs, targets, number, stop))
+        loss, norm, stop = tf.unstack(self._local(figures))
+        norm = self.optimizer.apply(grads, norm, learning_rate)
+        return tf.stack([loss, norm, stop])
+
+    def _replica_step(self, inputs, targets, number, stop):
+        """The means over all replicas: [loss, norm of the gradient, stop], and the gradients."""
+        replica = tf.distribute.get_replica_context()
+        place = replica.replica_id_in_sync_group
+        accumulate, batch, n = inputs.shape
+        shares = [accumulate, self.replicas, batch // self.replicas, n]
+        inputs, targets = (tf.reshape(x, shares)[:, place] for x in (inputs, targets))
+        number = number * self.replicas + tf.cast(place, tf.int64)
+        scale = tf.convert_to_tensor(self.optimizer.scale)
+        loss, *grads = self._gradients(inputs, targets, number, scale)
+        means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.stack([loss, stop]), *grads])
+        (loss, stop), grads = tf.unstack(means[0]), means[1:]
+        norm = tf.linalg.global_norm(grads)
+        if self.clip_norm:
+            grads, _ = tf.clip_by_global_norm(grads, self.clip_norm * scale, use_norm=norm)
+        return tf.stack([loss, norm, stop]), *grads
+
+    def _gradients(self, inputs, targets, number, scale):
+        """The mean loss of `accumulate` batches, and its gradients times `scale`."""
         accumulate = inputs.shape[0]
 
         def gradients(i):
             seed = [tf.constant(self.seed, tf.int64), number * accumulate + tf.cast(i, tf.int64)]
             options = {'dropout': dropout_masks(self.dropout, seed), 'recompute': self.recompute}
+            options['dtype'] = self.dtype
             with tf.GradientTape() as tape:
                 loss = language_loss(self.params, self.hparams, inputs[i], targets[i], **options)
-            grads = tape.gradient(loss, self.variables)
-            return [x / accumulate for x in (loss, *map(tf.convert_to_tensor, grads))]
+                scaled = loss * scale
+            grads = tape.gradient(scaled, self.variables)
+            return [loss, *map(tf.convert_to_tensor, grads)]
 
         sums = gradients(0)
         if accumulate > 1:
@@ -100,34 +181,41 @@ class Trainer:
                 lambda i, sums: (i + 1, [a + b for a, b in zip(sums, gradients(i), strict=True)]),
                 [1, sums],
             )
-        loss, *grads = sums
-        norm = tf.linalg.global_norm(grads)
-        if self.clip_norm:
-            grads, _ = tf.clip_by_global_norm(grads, self.clip_norm, use_norm=norm)
-        self.optimizer.learning_rate.assign(learning_rate)
-        self.optimizer.apply_gradients(zip(grads, self.variables, strict=True))
-        return loss, norm
+            sums = [x / accumulate for x in sums]
+        return sums
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=COMPILE)
     def loss(self, tokens):
         """The loss of tokens [batch, n], without dropout."""
-        return language_loss(self.params, self.hparams, tokens, tokens)
+        return language_loss(self.local, self.hparams, tokens, tokens, dtype=self.dtype)
 
     def state(self) -> dict:
         """What the optimizer remembers: {'optimizer/...': variable}."""
         return {
-            f'optimizer/{variable.path.partition("/")[2]}': variable.value
-            for variable in self.optimizer.variables
+            f'optimizer/{name}': self._local(variable)
+            for name, variable in self.optimizer.memory.items()
         }
 
     def restore(self, prefix) -> None:
-        """Set what the optimizer remembers from a checkpoint of `state`."""
+        """Set what the optimizer remembers from a checkpoint of `state`.
+
+        The scale of the loss, which float16 alone has, stays where the checkpoint has none.
+        Workers but the chief have no checkpoint, prefix None: what is created in the scope of
+        the strategy has the chief's value everywhere.
+        """
+        values = {name: self._local(value) for name, value in self.optimizer.memory.items()}
         try:
-            for name, variable in self.state().items():
-                variable.assign(restore(prefix, name, variable.dtype))
-        except tf.errors.OpError as error:
+            if prefix is not None:
+                found = tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map()
+                for name, value in values.items():
+                    if f'optimizer/{name}' in found or name not in SCALE:
+                        values[name] = restore(prefix, f'optimizer/{name}', value.dtype)
+        except (tf.errors.OpError, RuntimeError) as error:
             raise UserError(
                 f'{prefix} is damaged, or the state of another --optimizer or of other layers; '
                 "repeat the run's flags, or begin a run from its model by --restore_from and "
                 '--run_name'
             ) from error
+        with self.strategy.scope():
+            for name, variable in self.optimizer.memory.items():
+                variable.assign(tf.Variable(values.pop(name)))

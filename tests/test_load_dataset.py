@@ -1,13 +1,18 @@
+import errno
+import io
 import itertools
 import random
 import re
+import subprocess
+import sys
+import zipfile
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
 
-from gpt2 import encode_dataset, read_text
+from gpt2 import encode_dataset, read_text, token_file
 from gpt2.encode_dataset import PLACE, SEPARATOR, chunk_texts, cut, encode_text
 from gpt2.encoder import Encoder, bytes_to_unicode, get_encoder
 from gpt2.errors import UserError
@@ -320,15 +325,15 @@ def test_npz(tmp_path, enc, capsys, save, dtype):
     first, second = np.arange(0, 512, 5).astype(dtype), np.array([511, 0], dtype)
     save(tmp_path / 'a.npz', first, np.array([], dtype), second)
     chunks = load_dataset(enc, tmp_path / 'a.npz', 50000)
-    assert [chunk.tolist() for chunk in chunks] == [first.tolist(), second.tolist()]
-    assert {chunk.dtype for chunk in chunks} == {np.dtype(np.uint16)}
+    assert [chunk[:].tolist() for chunk in chunks] == [first.tolist(), second.tolist()]
+    assert [chunk[3:7].tolist() for chunk in chunks] == [first[3:7].tolist(), []]
     assert capsys.readouterr().out == f'{tmp_path}/a.npz: 105 tokens in 2 chunks\n'
 
 
 def test_npz_beside_text(folder, enc):
     np.savez(folder / 'a.npz', np.array([1, 2, 3]))
     chunks = load_dataset(enc, folder, 50000)
-    assert chunks[0].tolist() == [1, 2, 3]
+    assert chunks[0][:].tolist() == [1, 2, 3]
     assert decoded(enc, chunks[1:]) == ['<|endoftext|>'.join(TEXTS)]
 
 
@@ -339,19 +344,75 @@ def test_ids_of_another_model(tmp_path, enc, bad):
         load_dataset(enc, tmp_path / 'a.npz', 50000)
 
 
+@pytest.mark.parametrize('bad', [512, -1])
+def test_ids_of_another_model_where_they_are_read(tmp_path, enc, monkeypatch, bad):
+    monkeypatch.setattr(token_file, 'CHECKED_BYTES', 16)
+    np.savez(tmp_path / 'a.npz', np.array([1, 2]), np.array([5, bad, 6]))
+    chunks = load_dataset(enc, tmp_path / 'a.npz', 50000)
+    assert chunks[1][:1].tolist() == [5]
+    with pytest.raises(UserError, match=f'a.npz holds the id {bad}, and the model has 0 to 511;'):
+        chunks[1][1:]
+
+
+def test_an_npz_written_anew_while_it_is_read(tmp_path, enc):
+    np.savez(tmp_path / 'a.npz', np.array([1, 2]))
+    [chunk] = load_dataset(enc, tmp_path / 'a.npz', 50000)
+    np.savez(tmp_path / 'a.npz', np.array([1, 2, 3]))
+    with pytest.raises(UserError, match='a.npz was written anew; run the same command again'):
+        chunk[:]
+
+
+LIMITED = r"""
+import re, resource, sys
+import numpy as np
+from gpt2.load_dataset import Sampler, batches
+from gpt2.token_file import read_npz
+
+used = int(re.search('VmData:\s+(\d+)', open('/proc/self/status').read())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (used + 2**25,) * 2)  # 32 MiB more
+drawn = batches(Sampler(read_npz(sys.argv[1], 511)), 512, 1, 0, [1, 8], 1024)
+print(np.mean([next(drawn)[1].mean() for _ in range(500)]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux for the memory in use')
+@pytest.mark.parametrize('save', [np.savez, np.savez_compressed])
+def test_a_dataset_larger_than_memory(tmp_path, save):
+    """100 MB of tokens, in two chunks, in a process that may have 32 MiB more than numpy."""
+    half = np.tile(np.arange(512, dtype=np.uint16), 50_000)
+    save(tmp_path / 'a.npz', half, half)
+    args = [sys.executable, '-c', LIMITED, tmp_path / 'a.npz']
+    done = subprocess.run(args, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert abs(float(done.stdout) - 255.5) < 1e-6  # each window of 1024 holds each id twice
+
+
+def test_no_room_to_unpack(tmp_path, enc, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(token_file.tempfile, 'TemporaryFile', Full)
+    np.savez_compressed(tmp_path / 'a.npz', np.array([1, 2]))
+    with pytest.raises(UserError, match='has no room for the tokens; set TMPDIR to a folder'):
+        load_dataset(enc, tmp_path / 'a.npz', 50000)
+
+
 def broken_npz():
     yield lambda path: path.write_bytes(b'no zip'), 'it is no zip archive'
     yield lambda path: path.write_bytes(path.read_bytes()[:-30]), 'it is no zip archive'
     yield lambda path: np.savez(path, np.ones(3)), r'arr_0 is float64 of shape \(3,\)'
     yield lambda path: np.savez(path, np.ones((2, 2), int)), r'arr_0 is int64 of shape \(2, 2\)'
-    yield lambda path: np.savez(path, np.array([[1], 'a'], object)), 'pickle'
+    yield lambda path: zipfile.ZipFile(path, 'w').writestr('a.npy', b'no array'), 'magic string'
+    yield lambda path: np.savez(path, np.array([[1], 'a'], object)), 'arr_0 is object'
 
     def flip(path):
+        np.savez_compressed(path, np.arange(500))
         content = bytearray(path.read_bytes())
         content[300] ^= 1
         path.write_bytes(content)
 
-    yield flip, 'Bad CRC-32'
+    yield flip, '(Bad CRC-32|decompressing)'
 
 
 @pytest.mark.parametrize('break_it, sentence', [*broken_npz()])

@@ -5,16 +5,19 @@ import pytest
 import tensorflow as tf
 
 from conftest import DATA
+from gpt2 import model as model_module
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
 from gpt2.model import (
     HParams,
     default_hparams,
     flatten,
+    gelu,
     hidden,
     init_params,
     model,
     nest,
+    norm,
     param_shapes,
     predict,
     split_past,
@@ -47,21 +50,52 @@ def test_logits_given_a_past(params, golden):
     close(out['present'], golden['present_with_past'])
 
 
+def in_pieces(past, *lengths):
+    """For each block its Pasts of so many positions of `past`, with room left."""
+    pieces, start = [], 0
+    for length in lengths:
+        piece = past[..., start : start + length, :]
+        padding = [[0, 0]] * 4 + [[0, 30], [0, 0]]
+        pieces.append(split_past(tf.pad(piece, padding, constant_values=7.0), length))
+        start += length
+    return list(zip(*pieces, strict=True))
+
+
 def test_pasts_in_pieces_with_room_left(params, golden):
     tokens = golden['tokens']
     past = model(params, HPARAMS, tokens[:, :13])['present']
-    pieces = []
-    for start, end in ((0, 5), (5, 13)):
-        piece = past[..., start:end, :]
-        padding = [[0, 0]] * 4 + [[0, 30], [0, 0]]
-        pieces.append(split_past(tf.pad(piece, padding, constant_values=7.0), end - start))
-    h, _ = hidden(params, HPARAMS, tokens[:, 13:], list(zip(*pieces, strict=True)))
+    h, _ = hidden(params, HPARAMS, tokens[:, 13:], in_pieces(past, 5, 8))
     close(predict(params, h), golden['logits_with_past'])
 
 
 def test_full_context(params, golden):
     logits = model(params, HPARAMS, golden['tokens_full_context'])['logits']
     close(logits[:, -1], golden['logits_full_context'])
+
+
+def test_attention_in_slices(params, golden, monkeypatch):
+    monkeypatch.setattr(model_module, 'SLICE', 9)
+    tokens = golden['tokens_full_context']
+    close(model(params, HPARAMS, tokens)['logits'][:, -1], golden['logits_full_context'])
+    past = model(params, HPARAMS, golden['tokens'][:, :2])['present']
+    h, _ = hidden(params, HPARAMS, golden['tokens'][:, 2:], in_pieces(past, 2))
+    close(predict(params, h), golden['logits'][:, 2:])
+
+
+@pytest.mark.parametrize('dtype', [tf.float32, tf.bfloat16])
+def test_fused_functions_have_the_gradients_of_the_plain_ones(dtype):
+    x, upstream = (tf.cast(tf.random.stateless_normal([3, 8], [1, i]), dtype) for i in (1, 2))
+    scope = {'g': tf.cast(tf.linspace(1.0, 2.0, 8), dtype), 'b': tf.ones(8, dtype)}
+
+    def values():
+        with tf.GradientTape() as tape:
+            tape.watch([x, scope])
+            y = norm(gelu(x), scope)
+        return tf.nest.flatten([y, tape.gradient(y, [x, scope], upstream)])
+
+    for fused, plain in zip(tf.function(values)(), values(), strict=True):
+        assert fused.dtype == plain.dtype == dtype
+        np.testing.assert_allclose(fused, plain, atol=1e-5 if dtype == tf.float32 else 0.1)
 
 
 def test_inside_a_function_with_unknown_dimensions(params, golden):

@@ -132,6 +132,14 @@ def test_a_run_is_a_model_folder(train, run, tmp_path):
     assert run('generate_unconditional_samples.py', *args).returncode == 0
 
 
+def test_a_run_goes_on_in_another_precision(train, tmp_path):
+    assert train(max_steps=2).returncode == 0
+    done = train(max_steps=4, precision='float16')
+    assert (done.returncode, done.stderr) == (0, '')
+    assert 'after step 2' in done.stdout
+    assert facts(tmp_path / 'checkpoint' / 'run1', 4)['flags']['precision'] == 'float16'
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_interrupts_save_and_end_well(start, tmp_path, number):
     process = start(max_steps=10_000)
@@ -257,11 +265,11 @@ def test_tensorboard_reads_the_events(train, tmp_path):
     events = reader.EventAccumulator(str(tmp_path / 'checkpoint' / 'run1'))
     events.Reload()
     tags = events.Tags()['tensors']
-    for name in ('loss', 'learning_rate', 'gradient_norm', 'tokens_per_second'):
+    for name in ('loss', 'learning_rate', 'gradient_norm', 'tokens_per_second', 'input_share'):
         assert [event.step for event in events.Tensors(name)] == [1, 2]
     for name in ('validation_loss', 'perplexity', 'samples'):
         assert [event.step for event in events.Tensors(name)] == [2]
-    assert len(tags) == 7
+    assert len(tags) == 8
 
 
 def test_a_bar_at_a_terminal(tmp_path):
@@ -274,6 +282,7 @@ def test_a_bar_at_a_terminal(tmp_path):
     'flags, sentence',
     [
         ({'optimizer': 'adagrad'}, '--optimizer is adam or sgd, not adagrad'),
+        ({'precision': 'int8'}, '--precision is float32, bfloat16 or float16, not int8'),
         ({'batch_size': 0}, '--batch_size is a number from 1 up, not 0'),
         ({'learning_rate': -1}, '--learning_rate is a number from 0 up, not -1'),
         ({'noise': 1.5}, '--noise is a share from 0 to 1, not 1.5'),
