@@ -31,7 +31,7 @@ def load_dataset(
         files = find_files(source, encoding, encoded=True)
         texts = [file for file in files if file.suffix != '.npz']
         pieces = read_pieces(texts, encoding, column)
-        found = [ids for file in files if file.suffix == '.npz' for ids in _read_npz(file, enc)]
+        found = [ids for file in files if file.suffix == '.npz' for ids in read_npz(file, enc)]
         found += [encode_text(enc, text) for text in chunk_texts(pieces, combine)]
         if not found:
             raise UserError(f'{source} holds no text; name a file, folder or pattern that does')
@@ -40,7 +40,7 @@ def load_dataset(
     return chunks
 
 
-def _read_npz(path: Path, enc: Encoder) -> Iterator[np.ndarray]:
+def read_npz(path: Path, enc: Encoder) -> Iterator[np.ndarray]:
     """The chunks of an .npz, in the smallest type that holds the vocabulary."""
     last = len(enc.decoder) - 1
     mend = f'run: python encode.py TEXT {path}'
