@@ -64,12 +64,7 @@ class Scorer:
                 )
             cut += len(context) > room
             fitting.append((context[-room:], continuation))
-        if cut:
-            print(
-                f'{cut:,} of {len(requests):,} contexts do not fit into the n_ctx of {n_ctx} with '
-                'what follows: their beginnings are left out',
-                file=sys.stderr,
-            )
+        say_cut(cut, len(requests), n_ctx)
         return fitting
 
     def _batches(self, requests) -> Iterator[tuple[list[int], list]]:
@@ -172,6 +167,16 @@ class Scorer:
         logits = tf.matmul(h, self.params['wte'], transpose_b=True)
         logs = tf.gather(logits, targets, batch_dims=1) - tf.reduce_logsumexp(logits, axis=-1)
         return logs, tf.argmax(logits, axis=-1, output_type=tf.int32) == targets
+
+
+def say_cut(number: int, total: int, n_ctx: int) -> None:
+    """Say on stderr how many contexts, if any, were too long."""
+    if number:
+        print(
+            f'{number:,} of {total:,} contexts do not fit into the n_ctx of {n_ctx} with what '
+            'follows: their beginnings are left out',
+            file=sys.stderr,
+        )
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
