@@ -96,8 +96,8 @@ def tasks(
         raise UserError("lm-eval is not installed; run: pip install -e '.[eval]'")
     if not sys.stderr.isatty():
         os.environ.setdefault('TQDM_DISABLE', '1')  # for lm-eval's bars, which do not look
-    # lm-eval imports a package called evaluate, which is not this file.
-    sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
+    here = Path(__file__).resolve().parent  # lm-eval imports an evaluate that is not this file
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != here]
     from gpt2.tasks import find_tasks, run_tasks, table
 
     loaded = find_tasks(names.split(','), include_path)

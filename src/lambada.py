@@ -17,7 +17,7 @@ SHA256 = '4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226'
 QUOTES = str.maketrans('“”', '""')
 
 
-def find_lambada(data_dir: str, base_url: str | None, again: str) -> Path:
+def find_lambada(data_dir: str | Path, base_url: str | None, again: str) -> Path:
     """The set's file in `data_dir`, fetched and verified where it is not there.
 
     It comes from `base_url`, else from $GPT2_DATA_URL, else from BASE_URL. Raises UserError, with

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from conftest import DATA, ROOT
 from gpt2.checkpoint import load_params
-from gpt2.encode_dataset import BLOCK_LETTERS
+from gpt2.encode_dataset import BLOCK_LETTERS, encode_dataset
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
 from gpt2.model import model
@@ -151,6 +151,14 @@ def test_no_words_are_no_figure(loaded, enc):
         figures = measure(Scorer(params, hparams), [np.array([enc.end_of_text] * 3)], enc, 4)
         assert (figures['word_perplexity'], figures['bits_per_byte']) == (None, None)
         assert figures['tokens'] == 2
+
+
+def test_a_text_and_its_chunks_are_the_same(tmp_path, enc):
+    text, chunks = tmp_path / 'text.txt', tmp_path / 'text.npz'
+    text.write_text('To be, or not to be: that is the question.\n' * 10)
+    encode_dataset(ROOT / 'models' / 'demo', [text], chunks, workers=1)
+    [[ids], [encoded]] = (read_documents(enc, [str(path)]) for path in (text, chunks))
+    np.testing.assert_array_equal(ids, encoded)
 
 
 @pytest.mark.parametrize('text', ['', 'a'])
