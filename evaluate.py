@@ -184,8 +184,8 @@ def load_scorer(folder: Path, hparams, batch_size: int):
 
 def print_figures(figures: dict) -> None:
     for name, figure in figures.items():
-        kind = '.6g' if isinstance(figure, float) else ',' if isinstance(figure, int) else ''
-        print(f'{name.replace("_", " "):20}{figure:>12{kind}}')
+        kind = '#.5g' if isinstance(figure, float) else ',' if isinstance(figure, int) else ''
+        print(f'{name.replace("_", " "):20}{figure:{kind}}')
 
 
 def write_json(output_path: str | None, result: dict) -> None:

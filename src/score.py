@@ -12,6 +12,7 @@ from .hparams import HParams
 from .model import block, norm
 
 SLICE = 256  # positions whose logits exist at one time: 51 MB of them for n_vocab 50257
+FILLED = 3 / 4  # how long a row is at least, beside the longest of its batch
 
 IDS = tf.TensorSpec([None, None], tf.int32)
 PLACES = tf.TensorSpec([None, 2], tf.int32)  # row, position
@@ -80,37 +81,42 @@ class Scorer:
             if len(group) > 1 and len(requests[group[0]][0]) > 1:
                 shared.append(group)
             else:
-                alone += group
-        alone.sort(key=lambda number: -sum(map(len, requests[number])))
-        for start in range(0, len(alone), self.batch_size):
-            numbers = alone[start : start + self.batch_size]
-            batch = [requests[number] for number in numbers]
-            rows = [[*context, *continuation[:-1]] for context, continuation in batch]
-            yield numbers, self._score(rows, [continuation for _, continuation in batch])
-        shared.sort(key=lambda group: -len(requests[group[0]][0]))
-        while shared:
-            contexts, owners, numbers = [], [], []
-            while shared and (not numbers or len(numbers) + len(shared[0]) <= self.batch_size):
-                group = shared.pop(0)
-                owners += [len(contexts)] * len(group)
-                contexts.append(requests[group[0]][0])
-                numbers += group
-            yield from self._after(contexts, owners, numbers, requests)
+                alone += [[number] for number in group]
+        for batch in self._together(alone, lambda number: sum(map(len, requests[number]))):
+            numbers = [number for [number] in batch]
+            rows = [[*requests[number][0], *requests[number][1][:-1]] for number in numbers]
+            yield numbers, self._score(rows, [requests[number][1] for number in numbers])
+        for batch in self._together(shared, lambda number: len(requests[number][0])):
+            yield from self._after(batch, requests)
 
-    def _after(self, contexts, owners, numbers, requests) -> Iterator[tuple[list[int], list]]:
-        """Yield the scores of requests that share `contexts`, request i having contexts[owners[i]].
+    def _together(self, groups: list[list[int]], length) -> Iterator[list[list[int]]]:
+        """Yield groups of about the same length(number), the longest first, in batches."""
+        batch = []
+        for group in sorted(groups, key=lambda group: -length(group[0])):
+            rows = sum(map(len, batch)) + len(group)
+            if batch and (
+                rows > self.batch_size or length(group[0]) < FILLED * length(batch[0][0])
+            ):
+                yield batch
+                batch = []
+            batch.append(group)
+        if batch:
+            yield batch
+
+    def _after(self, groups, requests) -> Iterator[tuple[list[int], list]]:
+        """Yield the scores of groups of requests that share a context each.
 
         The last token of a context is read anew with each continuation: it predicts its first.
         """
-        past = self._present(_padded([context[:-1] for context in contexts]))
-        for start in range(0, len(numbers), self.batch_size):
-            some = slice(start, start + self.batch_size)
-            batch = [requests[number] for number in numbers[some]]
+        past = self._present(_padded([requests[group[0]][0][:-1] for group in groups]))
+        members = [(owner, number) for owner, group in enumerate(groups) for number in group]
+        for start in range(0, len(members), self.batch_size):
+            owners, numbers = zip(*members[start : start + self.batch_size], strict=True)
+            batch = [requests[number] for number in numbers]
             rows = [[context[-1], *continuation[:-1]] for context, continuation in batch]
             lengths = np.array([len(context) - 1 for context, _ in batch], np.int32)
-            options = (past, np.array(owners[some], np.int32), lengths)
-            continuations = [continuation for _, continuation in batch]
-            yield numbers[some], self._score(rows, continuations, *options)
+            options = (past, np.array(owners, np.int32), lengths)
+            yield numbers, self._score(rows, [continuation for _, continuation in batch], *options)
 
     def _score(self, rows, continuations, *past) -> list[tuple[np.ndarray, np.ndarray]]:
         """The scores of continuations, predicted by as many of the last tokens of `rows`."""
@@ -165,8 +171,10 @@ class Scorer:
     @tf.function(input_signature=[STATES, NUMBERS])
     def _likelihoods(self, h, targets):
         logits = tf.matmul(h, self.params['wte'], transpose_b=True)
-        logs = tf.gather(logits, targets, batch_dims=1) - tf.reduce_logsumexp(logits, axis=-1)
-        return logs, tf.argmax(logits, axis=-1, output_type=tf.int32) == targets
+        best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        highest, asked = (tf.gather(logits, ids, batch_dims=1) for ids in (best, targets))
+        total = tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=-1)
+        return asked - highest - tf.math.log(total), best == targets
 
 
 def say_cut(number: int, total: int, n_ctx: int) -> None:

@@ -42,7 +42,7 @@ def test_perplexity(run, text, tmp_path):
     assert list(tmp_path.glob('.*')) == []
     shown = dict(re.split('  +', line) for line in done.stdout.splitlines())
     assert list(shown) == [name.replace('_', ' ') for name in result]
-    assert shown['token perplexity'] == f'{result["token_perplexity"]:.6g}'
+    assert shown['token perplexity'] == f'{result["token_perplexity"]:#.5g}'
     assert (result['words'], result['bytes']) == (len(TEXT.split()), len(TEXT))
     nats = result['loss'] * result['tokens']
     assert result['word_perplexity'] == pytest.approx(math.exp(nats / result['words']))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from gpt2.errors import UserError
 pytest.importorskip('lm_eval')
 from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.api.registry import get_model  # noqa: E402
+from lm_eval.tasks import TaskManager  # noqa: E402
 
 from gpt2.harness import GPT2  # noqa: E402
 from gpt2.tasks import find_tasks, run_tasks, table  # noqa: E402
@@ -226,9 +228,57 @@ def test_an_answer_as_long_as_the_context(lm):
         lm.generate_until(instances('generate_until', ('a', {'max_gen_toks': 256})))
 
 
-def test_an_unknown_task_and_the_nearest(mine):
-    with pytest.raises(UserError, match=r"no task is called 'choise' \(did you mean choice.*lm-"):
-        find_tasks(['choise'], mine)
+@pytest.fixture(scope='module')
+def everything():
+    """All of lm-eval's tasks, and ours."""
+    return TaskManager(include_path=ROOT / 'tasks')
+
+
+def test_an_unknown_task_and_the_nearest(mine, everything, monkeypatch):
+    monkeypatch.setattr('gpt2.tasks.TaskManager', lambda **_: everything)
+    sentence = r"no task is called 'lambda_openai' \(did you mean lambada_openai .*run: lm-eval ls"
+    for folder in (mine, None):
+        with pytest.raises(UserError, match=sentence):
+            find_tasks(['lambda_openai'], folder)
+
+
+def test_the_tasks_of_the_readme_are_there(everything):
+    recipes = re.findall(r'^python evaluate.py tasks (\S+)', (ROOT / 'README.md').read_text(), re.M)
+    names = {name for recipe in recipes for name in recipe.split(',')} - {'my_task'}
+    assert names <= set(everything.all_tasks) and len(names) > 8
+
+
+def test_our_own_tasks(lm, tmp_path):
+    """On rows made here, of the columns that the sets on the hub have."""
+    folder = tmp_path / 'tasks'
+    shutil.copytree(ROOT / 'tasks', folder)
+    sentences = ["`` They are very kind , '' said he .", "I ca n't , he said ."] * 10
+    words = ['king', 'men', 'night', 'day', 'sword', 'heart', 'son', 'lord', 'lady', 'crown']
+    question = "`` Why ? '' said the XXXXX ; `` they wo n't . ''"
+    cbt = {'sentences': sentences, 'question': question, 'options': words, 'answer': 'men'}
+    news = {'article': 'The king is dead. ' * 30, 'highlights': 'The king is dead .\nThe king .'}
+    pair = {'translation': {'en': 'the king is dead', 'fr': 'le roi est mort'}}
+    for names, row in (('cbt_cn cbt_ne', cbt), ('tldr', news), ('*_en_fr *_fr_en', pair)):
+        data = tmp_path / f'{names[:2].strip("*")}rows.jsonl'
+        data.write_text('\n'.join([json.dumps(row)] * 7))
+        for path in (path for name in names.split() for path in folder.glob(f'{name}.yaml')):
+            text = re.sub('^dataset_(path|name): .*\n', '', path.read_text(), flags=re.M)
+            splits = f'{{test: {data}, validation: {data}}}'
+            path.write_text(f'{text}dataset_path: json\ndataset_kwargs: {{data_files: {splits}}}\n')
+    loaded = find_tasks(['cbt_*', 'tldr', 'translate_*'], folder)
+    assert len(loaded['tasks']) == 5
+    [run] = run_tasks(lm, loaded, [None], 2, 1)
+    first = {name: task.instances[0].args for name, task in loaded['tasks'].items()}
+    context, continuation = first['cbt_ne']
+    assert context.startswith('"They are very kind," said he. I can\'t, he said.')
+    assert context.endswith('"Why?" said the') and continuation == ' king; "they won\'t."'
+    assert first['tldr'][0] == f'{news["article"]}\nTL;DR:'
+    assert (
+        first['translate_fr_en'][0]
+        == 'le roi est mort = the king is dead\n' * 5 + 'le roi est mort ='
+    )
+    assert [run['n-shot'][name] for name in ('cbt_cn', 'tldr', 'translate_en_fr')] == [0, 0, 5]
+    assert 0 <= run['results']['tldr']['rouge1,none'] <= 100
 
 
 @pytest.mark.parametrize(
