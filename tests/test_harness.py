@@ -267,8 +267,12 @@ def test_our_own_tasks(lm, tmp_path):
             path.write_text(f'{text}dataset_path: json\ndataset_kwargs: {{data_files: {splits}}}\n')
     loaded = find_tasks(['cbt_*', 'tldr', 'translate_*'], folder)
     assert len(loaded['tasks']) == 5
-    [run] = run_tasks(lm, loaded, [None], 2, 1)
-    first = {name: task.instances[0].args for name, task in loaded['tasks'].items()}
+    first = {}
+    for name, task in loaded['tasks'].items():
+        task.set_config('num_fewshot', task.get_config('num_fewshot') or 0)
+        task.set_fewshot_seed(1)
+        task.build_all_requests(limit=2)
+        first[name] = task.instances[0].args
     context, continuation = first['cbt_ne']
     assert context.startswith('"They are very kind," said he. I can\'t, he said.')
     assert context.endswith('"Why?" said the') and continuation == ' king; "they won\'t."'
@@ -277,8 +281,10 @@ def test_our_own_tasks(lm, tmp_path):
         first['translate_fr_en'][0]
         == 'le roi est mort = the king is dead\n' * 5 + 'le roi est mort ='
     )
-    assert [run['n-shot'][name] for name in ('cbt_cn', 'tldr', 'translate_en_fr')] == [0, 0, 5]
-    assert 0 <= run['results']['tldr']['rouge1,none'] <= 100
+    figures = loaded['tasks']['tldr'].process_results(news, ['The king is dead. The king. He. No.'])
+    assert figures['rouge1'] == pytest.approx(100 * 2 * 6 / (6 + 7))
+    [run] = run_tasks(lm, find_tasks(['cbt_cn'], folder), [None], 2, 1)
+    assert run['results']['cbt_cn']['acc,none'] in (0, 1)
 
 
 @pytest.mark.parametrize(
