@@ -13,6 +13,7 @@ setup(
     scripts=[
         'download_model.py',
         'encode.py',
+        'evaluate.py',
         'generate_unconditional_samples.py',
         'interactive_conditional_samples.py',
         'make_vocabulary.py',
@@ -30,9 +31,11 @@ setup(
         'gpu': ['tensorflow[and-cuda]>=2.18,<3'],
         'tensorboard': ['tensorboard>=2.18'],
         'scratch': ['tokenizers>=0.20'],
+        'eval': ['lm_eval>=0.4.13,<0.5'],
         'test': [
             'pytest>=8',
             'hypothesis>=6.100',
+            'lm_eval>=0.4.13,<0.5',
             'ruff>=0.9',
             'setuptools>=70.1',
             'tensorboard>=2.18',

@@ -20,17 +20,22 @@ import fire
 from .errors import UserError
 
 
-def run(command) -> None:
-    """Call `command` with the flags on the command line, once all of them are understood.
+def run(*commands) -> None:
+    """Call the command with the flags on the command line, once all of them are understood.
 
-    Exits with 2 after a UserError, 130 after Ctrl-C, 141 when the reader of a pipe went away.
+    The first word says which, where there are several. Exits with 2 after a UserError, 130 after
+    Ctrl-C, 141 when the reader of a pipe went away.
     """
     sys.stdin = sys.stdin or open(os.devnull)  # None where it was closed
     sys.stdin.reconfigure(encoding='utf-8', errors='replace')
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding='utf-8', errors='backslashreplace')
     try:
-        args, kwargs = parse_flags(command, sys.argv[1:])
+        script, argv, command = os.path.basename(sys.argv[0]), sys.argv[1:], commands[0]
+        if len(commands) > 1:
+            command = _find_command(script, commands, argv)
+            script, argv = f'{script} {argv[0]}', argv[1:]
+        args, kwargs = parse_flags(command, argv, script)
         command(*args, **kwargs)
         sys.stdout.flush()
     except UserError as error:
@@ -44,7 +49,20 @@ def run(command) -> None:
         sys.exit(141)
 
 
-def parse_flags(command, argv: list[str]) -> tuple[tuple, dict]:
+def _find_command(script: str, commands, argv: list[str]):
+    """The command that the first word names."""
+    named = {command.__name__: command for command in commands}
+    if argv and argv[0] in named:
+        return named[argv[0]]
+    if not argv or {'--help', '-h'} & set(argv):
+        fire.Fire(named, ['--', '--help'], name=script)
+    near = difflib.get_close_matches(argv[0], named, 1)
+    meant = f' (did you mean {near[0]}?)' if near else ''
+    what = f'there is no command {argv[0]}{meant}, but {", ".join(named)}'
+    raise UserError(f'{what}; run: python {script} --help')
+
+
+def parse_flags(command, argv: list[str], script: str = 'SCRIPT') -> tuple[tuple, dict]:
     """What fire would call `command` with; the signature says names, types and defaults.
 
     Fire calls a function before it finds that a flag is misspelt, so it calls a recorder.
@@ -62,14 +80,14 @@ def parse_flags(command, argv: list[str]) -> tuple[tuple, dict]:
     fire.decorators.SetParseFns(**parsers)(recorder)
     fire.decorators.SetParseFn(str)(recorder)
     if {'--help', '-h'} & set(argv):
-        fire.Fire(command, ['--', '--help'])
+        fire.Fire(command, ['--', '--help'], name=script)
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             fire.Fire(recorder, argv)
     except fire.core.FireExit as exit:
         if exit.code == 0:  # one of fire's own flags
             raise
-        raise UserError(_explain(command, exit.trace.elements[-1].ErrorAsStr())) from None
+        raise UserError(_explain(command, exit.trace.elements[-1].ErrorAsStr(), script)) from None
     return calls[-1]
 
 
@@ -90,14 +108,13 @@ def _parse(name: str, hint, text: str):
         raise UserError(f'--{name} is {what}, not {text!r}') from None
 
 
-def _explain(command, error: str) -> str:
+def _explain(command, error: str, script: str) -> str:
     """Fire's complaint as a sentence, with the flags that may be meant."""
     text, _, value = error.partition(': ')
     parameters = inspect.signature(command).parameters.values()
     flags = [f'--{p.name}' for p in parameters if p.kind is not p.VAR_POSITIONAL]
     near = difflib.get_close_matches(value.split('=')[0], flags, 2) if value[:2] == '--' else []
     meant = f' (did you mean {" or ".join(near)}?)' if near else ''
-    script = os.path.basename(sys.argv[0])
     return f'{text[:1].lower()}{text[1:]}: {value}{meant}; run: python {script} --help'
 
 

@@ -1,4 +1,4 @@
-"""Fetches OpenAI's models: resumed where the last try stopped, verified, renamed into place."""
+"""Fetches OpenAI's files: resumed where the last try stopped, verified, renamed into place."""
 
 import base64
 import contextlib
@@ -91,20 +91,13 @@ def download(
     place = ['--models_dir', str(models_dir)] if str(models_dir) != 'models' else []
     source = ['--base_url', base_url] if base_url else []
     again = shlex.join(['python', 'download_model.py', *model_names, *place, *source])
-    try:
+    with _told(models_dir, again):
         root = _find_root(models_dir, beside)
         models = {ALIASES.get(name, name): _find_folder(root, name) for name in model_names}
         names = [(model, name) for model in models for name in FILES]
         with _bar(f'Asking {base}', iterable=names, leave=False) as bar:
             files = [_describe(base, model, name, models[model] / name) for model, name in bar]
-        missing = [file for file in files if not _is_whole(file.path, file)]
-        _check_room(root, missing)
-        for file in missing:
-            _fetch(file)
-    except OSError as error:
-        where = error.filename or models_dir
-        what = f'{where}: {error.strerror}' if error.strerror else str(error)
-        raise UserError(f'{what}; once that is settled, run: {again}') from error
+    missing = fetch(files, root, again)
     for folder in models.values():
         fetched = sum(file.path.parent == folder for file in missing)
         print(f'{folder}: {len(FILES)} files, {fetched} fetched')
@@ -112,6 +105,29 @@ def download(
         print(f'{unsure} files could be checked by size only: the server tells no Content-MD5')
     script = 'interactive_conditional_samples.py'
     print('Try:', shlex.join(['python', script, '--model_name', model_names[0], *place]))
+
+
+def fetch(files: Sequence[File], root: Path, again: str) -> list[File]:
+    """Bring files into `root` that are missing or broken there; returns those.
+
+    Raises UserError, with the command `again`, for what the network and the disk refuse.
+    """
+    with _told(root, again):
+        missing = [file for file in files if not _is_whole(file.path, file)]
+        _check_room(root, missing)
+        for file in missing:
+            _fetch(file)
+    return missing
+
+
+@contextlib.contextmanager
+def _told(place, again: str) -> Iterator[None]:
+    """Makes an OSError a sentence that ends in the command `again`."""
+    try:
+        yield
+    except OSError as error:
+        what = f'{error.filename or place}: {error.strerror}' if error.strerror else str(error)
+        raise UserError(f'{what}; once that is settled, run: {again}') from error
 
 
 def _check_names(model_names: Sequence[str]) -> None:
@@ -174,7 +190,7 @@ def _check_room(root: Path, missing: list[File]) -> None:
         needed, free = (tqdm.format_sizeof(n, 'B') for n in (needed, free))
         raise UserError(
             f'{needed} are still to be fetched, and {root} has room for {free}; '
-            'make room, or add to the command: --models_dir OTHER_PLACE'
+            'make room, or name another folder in the command'
         )
 
 

@@ -170,7 +170,7 @@ def attention_weights(w, mask, *, scale):
 class Past(NamedTuple):
     """Keys and values of earlier positions [batch, heads, sequence, features], in one block.
 
-    Only the first `filled` positions are looked at.
+    Only the first `filled` positions are looked at; for each row [batch, 1, 1, 1], or for all.
     """
 
     k: tf.Tensor
@@ -187,15 +187,17 @@ def attn(x, scope, *, past, hparams, drop):
     def merge_heads(x):
         return merge_states(tf.transpose(x, [0, 2, 1, 3]))
 
-    def attend(q, pasts, slice):
-        sizes = [shape_list(past.k)[2] for past in pasts]
-        filled = [tf.range(n) < past.filled for n, past in zip(sizes, pasts, strict=True)]
-        w = tf.concat([tf.matmul(q, past.k, transpose_b=True) for past in pasts], axis=-1)
+    def attend(q, own, slice):
+        w = [
+            tf.where(tf.range(shape_list(k)[2]) < filled, tf.matmul(q, k, transpose_b=True), -1e10)
+            for k, _, filled in past
+        ]
+        w = tf.concat([*w, tf.matmul(q, own.k, transpose_b=True)], axis=-1)
         *_, nd, ns = shape_list(w)
-        mask = attention_mask(nd, ns) & tf.concat(filled, axis=0)
-        w = drop(attention_weights(w, mask, scale=q.shape[-1] ** -0.5), 2 + slice)
-        w = tf.split(w, sizes, axis=-1)
-        return tf.add_n([tf.matmul(w, past.v) for w, past in zip(w, pasts, strict=True)])
+        w = attention_weights(w, attention_mask(nd, ns), scale=q.shape[-1] ** -0.5)
+        sizes = [shape_list(piece.k)[2] for piece in (*past, own)]
+        w = tf.split(drop(w, 2 + slice), sizes, axis=-1)
+        return tf.add_n([tf.matmul(w, piece.v) for w, piece in zip(w, (*past, own), strict=True)])
 
     def multihead_attn(q, k, v):
         sizes = slice_sizes(shape_list(q)[2], SLICE)
@@ -203,7 +205,7 @@ def attn(x, scope, *, past, hparams, drop):
         a = []
         for i in range(len(sizes)):
             own = Past(tf.concat(k[: i + 1], 2), tf.concat(v[: i + 1], 2), sum(sizes[: i + 1]))
-            a.append(attend(q[i], [*past, own], i))
+            a.append(attend(q[i], own, i))
         return tf.concat(a, axis=2)
 
     q, k, v = map(split_heads, tf.split(conv1d(x, scope['c_attn']), 3, axis=2))

@@ -97,7 +97,13 @@ def main(what: str = 'print'):
         sys.modules['tensorflow'] = None
         cli.load_tensorflow()
 
-cli.run(main)
+def other(number: int = 1):
+    '''
+    Do another thing
+    '''
+    print('other', number)
+
+cli.run(*[main, other][: 1 + ('several' in sys.argv[0])])
 """
 
 
@@ -141,6 +147,32 @@ def test_help_starts_nothing(script):
         done = script(*argv)
         assert (done.returncode, done.stdout) == (0, b'')
         assert b'--what' in done.stderr and b':what=print : String, what to do' in done.stderr
+
+
+def test_several_commands(tmp_path):
+    path = tmp_path / 'several.py'
+    path.write_text(SCRIPT)
+
+    def several(*argv):
+        return subprocess.run([sys.executable, path, *argv], capture_output=True, text=True)
+
+    assert several('other', '--number', '2').stdout == 'other 2\n'
+    assert several('main', 'print').stdout == 'started\n'
+    for argv in ([], ['--help']):
+        done = several(*argv)
+        assert (done.returncode, done.stdout) == (0, '')
+        assert 'Do something' in done.stderr and 'Do another thing' in done.stderr
+    done = several('other', '--help')
+    assert (done.returncode, done.stdout) == (0, '')
+    assert 'several.py other' in done.stderr and '--number' in done.stderr
+    for argv, sentence in (
+        (['othr'], 'several.py: there is no command othr (did you mean other?), but main, other; '),
+        (['other', '--numbr=2'], 'did you mean --number?); run: python several.py other --help'),
+        (['--number=2'], 'run: python several.py --help'),
+    ):
+        done = several(*argv)
+        assert (done.returncode, done.stdout, done.stderr.count('\n')) == (2, '', 1)
+        assert sentence in done.stderr
 
 
 def test_a_closed_pipe_is_quiet(tmp_path, script):

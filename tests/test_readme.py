@@ -1,7 +1,10 @@
 """The README's commands, run as they stand, print what stands below them."""
 
+import importlib.util
+import inspect
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import pytest
 from test_download_model import server  # noqa: F401  a fixture
 
 from conftest import ROOT
+from gpt2 import cli
 
 README = (ROOT / 'README.md').read_text('utf-8')
 
@@ -67,12 +71,28 @@ def test_the_recipe_of_a_model_from_scratch(clone):
     text = 'To be, or not to be: that is the question. ' * 50
     for name in ('train.txt', 'held.txt'):
         (clone / name).write_text(text)
-    [recipe] = blocks('bash')
+    [recipe] = [block for block in blocks('bash') if 'train.py' in block]
     for command in recipe.splitlines():
         command = re.sub('(max_steps|val_every|n_vocab|batch_size) [0-9]+', r'\1 2', command)
         done = shell(command.replace('n_vocab 2', 'n_vocab 260'), clone)
         assert (done.returncode, done.stderr) == (0, ''), command
     assert (clone / 'checkpoint' / 'shakespeare' / 'best' / 'model-2.index').exists()
+
+
+def test_the_recipes_of_evaluations_are_understood():
+    """Their flags, and that the tasks of our own folder are there; they need weights and data."""
+    spec = importlib.util.spec_from_file_location('evaluate_script', ROOT / 'evaluate.py')
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    recipes = re.findall(r'^python evaluate.py (.*)$', '\n'.join(blocks('bash')), re.M)
+    assert len(recipes) == 9
+    for recipe in recipes:
+        command, *argv = shlex.split(recipe)
+        args, _ = cli.parse_flags(getattr(script, command), argv)
+        options = dict(zip(inspect.signature(script.tasks).parameters, args, strict=False))
+        if command == 'tasks' and options['include_path'] == 'tasks':
+            for name in options['names'].split(','):
+                assert (ROOT / 'tasks' / f'{name}.yaml').exists()
 
 
 @pytest.mark.parametrize('command, output', [c for c in commands() if 'download' in c[0]])

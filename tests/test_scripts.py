@@ -26,7 +26,7 @@ def no_tensorflow(tmp_path, monkeypatch):
     folder = tmp_path / 'no_tensorflow'
     folder.mkdir()
     (folder / 'tensorflow.py').write_text('import os\nos._exit(99)\n')
-    monkeypatch.setenv('PYTHONPATH', str(folder))
+    monkeypatch.setenv('PYTHONPATH', f'{folder}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
 
 
 def frames(text):

@@ -1,0 +1,136 @@
+"""The model as lm-eval, EleutherAI's harness, knows models.
+
+Importing this registers it: lm_eval.simple_evaluate('gpt2-tf', 'model_name=124M', tasks=[...]).
+"""
+
+import itertools
+import sys
+
+import numpy as np
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import register_model
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from tqdm import tqdm
+
+from .checkpoint import load_params
+from .encoder import END_OF_TEXT, get_encoder
+from .errors import UserError
+from .model_folder import find_model, load_hparams
+from .sample import sample_sequence
+from .score import Scorer, say_cut
+
+CHUNK = 32  # tokens of an answer before it is first looked at for the strings that end it
+
+
+@register_model('gpt2-tf')
+class GPT2(TemplateLM):
+    """A model's folder, by name; the arguments are evaluate.py's flags."""
+
+    def __init__(
+        self, model_name: str = '124M', models_dir: str = 'models', batch_size=8, seed=1234, **_
+    ):
+        super().__init__()
+        folder = find_model(model_name, models_dir)
+        self.enc = get_encoder(folder.name, folder.parent)
+        self.hparams = load_hparams(folder)
+        self.params = load_params(folder, self.hparams)
+        self.seed, self.batch_size = seed, int(batch_size)
+        self.score = Scorer(self.params, self.hparams, self.batch_size).score
+
+    @property
+    def eot_token_id(self) -> int:
+        return self.enc.end_of_text
+
+    @property
+    def max_length(self) -> int:
+        return self.hparams.n_ctx
+
+    def tok_encode(self, string: str, add_special_tokens=None, **_) -> list[int]:
+        """As Transformers' tokenizer does: the letters <|endoftext|> are that token."""
+        first, *rest = map(self.enc.encode, string.split(END_OF_TEXT))
+        return first + [i for ids in rest for i in (self.eot_token_id, *ids)]
+
+    def loglikelihood(self, requests, disable_tqdm: bool = False):
+        return super().loglikelihood(requests, disable_tqdm or not sys.stderr.isatty())
+
+    def _loglikelihood_tokens(self, requests, **_) -> list[tuple[float, bool]]:
+        """(log-likelihood, whether greedy sampling gives it) of each request's continuation."""
+        scores = self.score([(context, continuation) for _, context, continuation in requests])
+        return [(float(logs.sum(dtype=np.float64)), bool(best.all())) for logs, best in scores]
+
+    def loglikelihood_rolling(self, requests, disable_tqdm: bool = False) -> list[float]:
+        """The log-likelihood of each text, in windows that overlap only where the text ends."""
+        windows = [
+            (number, *make_disjoint_window(window))
+            for number, request in enumerate(requests)
+            for window in get_rolling_token_windows(
+                self.tok_encode(request.args[0]), self.prefix_token_id, self.max_length, 1
+            )
+        ]
+        totals = [0.0] * len(requests)
+        scores = self.score([window[1:] for window in windows], unit=' windows')
+        for (number, *_), (logs, _) in zip(windows, scores, strict=True):
+            totals[number] += float(logs.sum(dtype=np.float64))
+        return totals
+
+    def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
+        """The text after each context, up to the first of the strings that end it."""
+        answers, groups, cut = [''] * len(requests), {}, 0
+        for number, (context, kwargs) in enumerate(request.args for request in requests):
+            kwargs = normalize_gen_kwargs(kwargs, min(256, self.max_length // 2))
+            room = self.max_length - kwargs['max_gen_toks']
+            if room < 1:
+                raise UserError(
+                    f'{kwargs["max_gen_toks"]} tokens of an answer leave no room for a question in '
+                    f"the n_ctx of {self.max_length}; lower max_gen_toks in the task's YAML"
+                )
+            ids = self.tok_encode(context) or [self.prefix_token_id]
+            cut += len(ids) > room
+            ids = ids[-room:]
+            group = groups.setdefault((-len(ids), repr(kwargs)), (kwargs, []))
+            group[1].append((number, ids))
+        say_cut(cut, len(requests), self.max_length)
+        with tqdm(requests, 'Generating', unit=' answers', leave=False, disable=None) as bar:
+            for _, (kwargs, group) in sorted(groups.items()):
+                for start in range(0, len(group), self.batch_size):
+                    numbers, contexts = zip(*group[start : start + self.batch_size], strict=True)
+                    for number, answer in zip(
+                        numbers, self._generate(contexts, kwargs, numbers[0]), strict=True
+                    ):
+                        answers[number] = answer
+                    bar.update(len(numbers))
+        return answers
+
+    def _generate(self, contexts, kwargs: dict, number: int) -> list[str]:
+        """Answers to contexts of one length; `number` distinguishes a batch's random numbers."""
+        n, rows = len(contexts[0]), len(contexts)
+        # A power of two, so that few sizes are compiled; what the last ones answer is not used.
+        tokens = np.array([*contexts, *[contexts[-1]] * ((1 << (rows - 1).bit_length()) - rows)])
+        options = {'temperature': kwargs['temperature'] if kwargs['do_sample'] else 0}
+        options |= {'top_k': kwargs.get('top_k') or 0, 'top_p': kwargs.get('top_p') or 1}
+        ended = False
+        while not ended:
+            length = min(
+                max(CHUNK, tokens.shape[1] - n), kwargs['max_gen_toks'] - tokens.shape[1] + n
+            )
+            seed = np.random.SeedSequence([self.seed, number, tokens.shape[1]]).generate_state(1)
+            tokens = sample_sequence(
+                self.params,
+                hparams=self.hparams,
+                length=length,
+                context=tokens,
+                seed=int(seed[0]),
+                **options,
+            ).numpy()
+            answers = [self._ending(ids, kwargs['until']) for ids in tokens[:rows, n:].tolist()]
+            ended = all(end for _, end in answers) or tokens.shape[1] == n + kwargs['max_gen_toks']
+        return [answer for answer, _ in answers]
+
+    def _ending(self, ids: list[int], until: list[str]) -> tuple[str, bool]:
+        """The text before an end of text and before what `until` names; whether one is there."""
+        before = list(itertools.takewhile(lambda i: i != self.eot_token_id, ids))
+        text = whole = self.enc.decode(before)
+        for stop in filter(None, until):
+            text = text.split(stop)[0]
+        return text, len(before) < len(ids) or len(text) < len(whole)

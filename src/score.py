@@ -1,0 +1,197 @@
+"""Log-likelihoods of tokens after others: in batches, with logits only where they are asked for."""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from .errors import UserError
+from .hparams import HParams
+from .model import block, keep, norm, predict, split_past
+
+SLICE = 256  # positions whose logits exist at one time: 51 MB of them for n_vocab 50257
+FILLED = 3 / 4  # how long a row is at least, beside the longest of its batch
+
+IDS = tf.TensorSpec([None, None], tf.int32)
+PLACES = tf.TensorSpec([None, 2], tf.int32)  # row, position
+NUMBERS = tf.TensorSpec([None], tf.int32)
+STATES = tf.TensorSpec([None, None], tf.float32)
+PAST = tf.TensorSpec([None] * 6, tf.float32)
+
+
+class Scorer:
+    """Scores continuations of contexts, `batch_size` rows at a time.
+
+    Its functions are traced once, for rows of any number and any length. XLA would compile each
+    size, for seconds, and is no faster where there is so much to multiply at once.
+    """
+
+    def __init__(self, params: dict, hparams: HParams, batch_size: int = 8):
+        self.params, self.hparams, self.batch_size = params, hparams, batch_size
+
+    def score(self, requests: Sequence, unit: str = ' requests') -> list:
+        """For each (context, continuation), in ids, two arrays as long as the continuation:
+
+        the log-likelihoods of its tokens, and whether each is the most probable one. A context
+        that does not fit into n_ctx loses its beginning, which is said. Raises UserError for a
+        continuation that does not fit, for nothing, and where the memory is too small.
+        """
+        requests = self._fitting(requests)
+        results = [None] * len(requests)
+        try:
+            with tqdm(requests, 'Scoring', unit=unit, leave=False, disable=None) as bar:
+                for numbers, scores in self._batches(requests):
+                    for number, score in zip(numbers, scores, strict=True):
+                        results[number] = score
+                    bar.update(len(numbers))
+        except tf.errors.ResourceExhaustedError as error:
+            raise UserError(
+                f'the memory is too small for {self.batch_size} rows at a time; '
+                'set a lower --batch_size'
+            ) from error
+        return results
+
+    def _fitting(self, requests) -> list:
+        """The requests, of contexts the last tokens where all do not fit; says how many."""
+        n_ctx, fitting, cut = self.hparams.n_ctx, [], 0
+        for context, continuation in requests:
+            room = n_ctx + 1 - len(continuation)  # the last token is predicted, not read
+            if not len(context) or not 1 <= len(continuation) <= n_ctx:
+                raise UserError(
+                    f'{len(continuation)} tokens after {len(context)} cannot be scored; '
+                    f'give from 1 to the n_ctx of {n_ctx}, and at least one before them'
+                )
+            cut += len(context) > room
+            fitting.append((context[-room:], continuation))
+        say_cut(cut, len(requests), n_ctx)
+        return fitting
+
+    def _batches(self, requests) -> Iterator[tuple[list[int], list]]:
+        """Yield (numbers of requests, their scores), the longest first.
+
+        A context with several continuations, as in a multiple choice, is computed once.
+        """
+        groups = {}
+        for number, (context, _) in enumerate(requests):
+            groups.setdefault(np.asarray(context, np.int32).tobytes(), []).append(number)
+        alone, shared = [], []
+        for group in groups.values():
+            if len(group) > 1 and len(requests[group[0]][0]) > 1:
+                shared.append(group)
+            else:
+                alone += [[number] for number in group]
+        for batch in self._together(alone, lambda number: sum(map(len, requests[number]))):
+            numbers = [number for [number] in batch]
+            rows = [[*requests[number][0], *requests[number][1][:-1]] for number in numbers]
+            yield numbers, self._score(rows, [requests[number][1] for number in numbers])
+        for batch in self._together(shared, lambda number: len(requests[number][0])):
+            yield from self._after(batch, requests)
+
+    def _together(self, groups: list[list[int]], length) -> Iterator[list[list[int]]]:
+        """Yield groups of about the same length(number), the longest first, in batches."""
+        batch = []
+        for group in sorted(groups, key=lambda group: -length(group[0])):
+            rows = sum(map(len, batch)) + len(group)
+            if batch and (
+                rows > self.batch_size or length(group[0]) < FILLED * length(batch[0][0])
+            ):
+                yield batch
+                batch = []
+            batch.append(group)
+        if batch:
+            yield batch
+
+    def _after(self, groups, requests) -> Iterator[tuple[list[int], list]]:
+        """Yield the scores of groups of requests that share a context each.
+
+        The last token of a context is read anew with each continuation: it predicts its first.
+        """
+        past = self._present(_padded([requests[group[0]][0][:-1] for group in groups]))
+        members = [(owner, number) for owner, group in enumerate(groups) for number in group]
+        for start in range(0, len(members), self.batch_size):
+            owners, numbers = zip(*members[start : start + self.batch_size], strict=True)
+            batch = [requests[number] for number in numbers]
+            rows = [[context[-1], *continuation[:-1]] for context, continuation in batch]
+            lengths = np.array([len(context) - 1 for context, _ in batch], np.int32)
+            options = (past, np.array(owners, np.int32), lengths)
+            yield numbers, self._score(rows, [continuation for _, continuation in batch], *options)
+
+    def _score(self, rows, continuations, *past) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The scores of continuations, predicted by as many of the last tokens of `rows`."""
+        places = [
+            (i, len(row) - len(continuation) + j)
+            for i, (row, continuation) in enumerate(zip(rows, continuations, strict=True))
+            for j in range(len(continuation))
+        ]
+        states = self._states_after if past else self._states
+        h = states(_padded(rows), np.array(places, np.int32), *past)
+        targets = np.concatenate(continuations).astype(np.int32)
+        slices = [slice(start, start + SLICE) for start in range(0, len(targets), SLICE)]
+        scores = [self._likelihoods(h[s], targets[s]) for s in slices]
+        ends = np.cumsum([len(continuation) for continuation in continuations])[:-1]
+        logs, best = (np.split(np.concatenate(x), ends) for x in zip(*scores, strict=True))
+        return list(zip(logs, best, strict=True))
+
+    @tf.function(input_signature=[IDS])
+    def _present(self, X):
+        """The keys and values of X, without its logits."""
+        return self._run(X)[1]
+
+    @tf.function(input_signature=[IDS, PLACES])
+    def _states(self, X, places):
+        return tf.gather_nd(self._run(X)[0], places)
+
+    @tf.function(input_signature=[IDS, PLACES, PAST, NUMBERS, NUMBERS])
+    def _states_after(self, X, places, past, owners, lengths):
+        """past: of contexts; owners [rows]: which is a row's; lengths [rows]: its tokens."""
+        hparams = self.hparams
+        shape = [None, hparams.n_layer, 2, hparams.n_head, None, hparams.n_embd // hparams.n_head]
+        past = tf.gather(tf.ensure_shape(past, shape), owners)
+        return tf.gather_nd(self._run(X, past, lengths[:, None, None, None])[0], places)
+
+    def _run(self, X, past=None, past_length=0):
+        """What model() makes its logits of, [batch, sequence, n_embd]; and its present.
+
+        past_length: a number, or one for each row, [batch, 1, 1, 1].
+        """
+        params, hparams = self.params, self.hparams
+        positions = tf.reshape(past_length, [-1, 1]) + tf.range(tf.shape(X)[1])
+        positions = tf.minimum(positions, hparams.n_ctx - 1)  # what stands for padding may exceed
+        h = tf.gather(params['wte'], X) + tf.gather(params['wpe'], positions)
+        pasts = [[]] * hparams.n_layer
+        if past is not None:
+            pasts = [[block] for block in split_past(past, past_length)]
+        presents = []
+        for layer, past in enumerate(pasts):
+            options = {'past': past, 'hparams': hparams, 'drop': keep(layer)}
+            h, present = block(h, params[f'h{layer}'], **options)
+            presents.append(tf.stack([present.k, present.v], axis=1))
+        return norm(h, params['ln_f']), tf.stack(presents, axis=1)
+
+    @tf.function(input_signature=[STATES, NUMBERS])
+    def _likelihoods(self, h, targets):
+        logits = predict(self.params, h)
+        best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        highest, asked = (tf.gather(logits, ids, batch_dims=1) for ids in (best, targets))
+        total = tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=-1)
+        return asked - highest - tf.math.log(total), best == targets
+
+
+def say_cut(number: int, total: int, n_ctx: int) -> None:
+    """Say on stderr how many contexts, if any, were too long."""
+    if number:
+        print(
+            f'{number:,} of {total:,} contexts do not fit into the n_ctx of {n_ctx} with what '
+            'follows: their beginnings are left out',
+            file=sys.stderr,
+        )
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Rows of ids as int32 [rows, longest], with zeros behind the shorter ones."""
+    padded = np.zeros([len(rows), max(map(len, rows))], np.int32)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return padded

@@ -1,0 +1,192 @@
+"""evaluate.py, run as a user runs it; LAMBADA from a real HTTP server on loopback."""
+
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from test_download_model import server  # noqa: F401  a fixture
+from test_scripts import Terminal, no_tensorflow  # noqa: F401  a fixture
+
+from conftest import ROOT
+from gpt2.lambada import find_lambada
+
+TEXT = 'ROMEO:\nBut, soft! what light through yonder window breaks?\n' * 12
+PASSAGES = [
+    '“My lord,” said he, and then again: "My lord',
+    'I had a king, and he was a good king. They took from me my king',
+    'To be, or not to be. ' * 40 + 'That is the question',
+]
+CONTENT = '\n'.join(json.dumps({'text': text}) for text in PASSAGES).encode()
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / 'text.txt'
+    path.write_text(TEXT)
+    return path
+
+
+def test_perplexity(run, text, tmp_path):
+    flags = ['--model_name', 'demo', '--stride', 32, '--output_path', 'out.json']
+    done = run('evaluate.py', 'perplexity', text.name, *flags)
+    assert (done.returncode, done.stderr) == (0, '')
+    result = json.loads((tmp_path / 'out.json').read_text())
+    assert list(tmp_path.glob('.*')) == []
+    shown = dict(re.split('  +', line) for line in done.stdout.splitlines())
+    assert list(shown) == [name.replace('_', ' ') for name in result]
+    assert shown['token perplexity'] == f'{result["token_perplexity"]:#.5g}'
+    assert (result['words'], result['bytes']) == (len(TEXT.split()), len(TEXT))
+    nats = result['loss'] * result['tokens']
+    assert result['word_perplexity'] == pytest.approx(math.exp(nats / result['words']))
+    assert result['bits_per_byte'] == pytest.approx(nats / math.log(2) / len(TEXT))
+
+
+@pytest.mark.parametrize(
+    'argv, sentence',
+    [
+        (['perplexity'], 'no text is named; run: python evaluate.py perplexity FILE'),
+        (['perplexity', 'no.txt', '--model_name', 'demo'], 'no.txt is no file, no folder'),
+        (['perplexity', 'a', '--model_name', '355M'], 'no model .*; run: python download_model.py'),
+        (['perplexity', 'a', '--model_name=demo', '--stride=0'], '--stride is from 1 to the n_ctx'),
+        (['perplexity', 'a', '--model_name=demo', '--stride=257'], 'n_ctx of 256, not 257'),
+        (['perplexity', 'a', '--batch_size', '0'], '--batch_size is at least 1, not 0'),
+        (['perplexity', 'a', '--output_path', 'x/y.json'], 'no folder x for .*; run: mkdir x'),
+        (
+            ['perplexity', 'a', '--strid', '1'],
+            r'did you mean --stride\?.* evaluate.py perplexity -',
+        ),
+        (
+            ['perplexty', 'a'],
+            r'no command perplexty \(did you mean perplexity\?\), but perplexity, ',
+        ),
+        (['tasks'], 'names; run: python evaluate.py tasks --help'),
+        (
+            ['tasks', 'x', '--model_name=demo', '--num_fewshot=0,x'],
+            '--num_fewshot is whole numbers',
+        ),
+        (['tasks', 'x', '--model_name=demo', '--num_fewshot=-1'], 'as in 0,1,5, not -1'),
+        (['tasks', 'x', '--model_name=demo', '--limit=0'], '--limit is at least 1, not 0'),
+        (
+            ['tasks', 'x', '--model_name=demo', '--include_path=no'],
+            'there is no folder no; set --i',
+        ),
+        (['lambada', '--model_name', 'none'], 'no model in models/none'),
+        (['lambada', '--model_name', 'demo', '--limit', '-2'], '--limit is at least 1, not -2'),
+    ],
+)
+def test_mistakes_before_tensorflow(run, no_tensorflow, argv, sentence):  # noqa: F811
+    done = run('evaluate.py', *argv)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert re.search(f'^evaluate.py: .*{sentence}', done.stderr) and done.stderr.count('\n') == 1
+
+
+def test_help_for_the_script_and_for_a_command(run):
+    for argv in ([], ['--help']):
+        done = run('evaluate.py', *argv)
+        assert (done.returncode, done.stdout) == (0, '')
+        assert all(name in done.stderr for name in ('perplexity', 'tasks', 'lambada'))
+    done = run('evaluate.py', 'lambada', '--help')
+    assert done.returncode == 0 and '--data_dir' in done.stderr and '--stride' not in done.stderr
+    assert 'evaluate.py lambada' in done.stderr
+
+
+def test_an_interrupt_is_quiet(text, tmp_path):
+    text.write_text(TEXT * 5000)
+    terminal = Terminal(
+        ROOT / 'evaluate.py', 'perplexity', text, '--model_name', 'demo', cwd=tmp_path
+    )
+    terminal.wait_for(' windows')
+    os.kill(terminal.pid, signal.SIGINT)
+    assert terminal.end() == 130
+    assert 'Traceback' not in terminal.text
+
+
+def test_without_lm_eval(run, tmp_path, monkeypatch):
+    (tmp_path / 'sitecustomize.py').write_text("import sys\nsys.modules['lm_eval'] = None\n")
+    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
+    done = run('evaluate.py', 'tasks', 'wikitext', '--model_name', 'demo')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr == ("evaluate.py: lm-eval is not installed; run: pip install -e '.[eval]'\n")
+
+
+@pytest.mark.skipif(not importlib.util.find_spec('lm_eval'), reason='lm-eval is not installed')
+def test_tasks(run, tmp_path, monkeypatch):
+    monkeypatch.setenv('HF_HOME', str(tmp_path / 'hf'))
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    rows = [
+        {'question': 'To be or not', 'choices': [' to be', ' night'], 'answer': i} for i in (0, 1)
+    ]
+    (tmp_path / 'rows.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    # Its own code finds the package that has the name of our script.
+    functions = (
+        'import evaluate\n\ndef text(row):\n    return row["question"] * bool(evaluate.load)\n'
+    )
+    (tmp_path / 'functions.py').write_text(functions)
+    (tmp_path / 'mine.yaml').write_text(
+        'task: mine\ndataset_path: json\ndataset_kwargs: {data_files: {test: rows.jsonl}}\n'
+        'test_split: test\nfewshot_split: test\noutput_type: multiple_choice\n'
+        'doc_to_text: !function functions.text\ndoc_to_choice: choices\ndoc_to_target: answer\n'
+        'metric_list: [{metric: acc}]\n'
+    )
+    flags = ['--include_path', '.', '--model_name', 'demo', '--output_path', 'out.json']
+    done = run('evaluate.py', 'tasks', 'mine', '--num_fewshot', '0,1', *flags)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert [line.split()[:4] for line in done.stdout.splitlines()[1:]] == [
+        ['mine', shots, 'acc', '0.5000'] for shots in '01'
+    ]
+    result = json.loads((tmp_path / 'out.json').read_text())
+    assert (result['model'], [run['num_fewshot'] for run in result['runs']]) == ('demo', [0, 1])
+    assert result['runs'][1]['results']['mine']['acc,none'] == 0.5
+
+
+def lambada(server, tmp_path, *argv):  # noqa: F811
+    """Run the script as a user does, but for the address, the size and the hash of the set."""
+    server.files['/lambada_test.jsonl'] = CONTENT
+    code = f"""
+import runpy, sys
+from gpt2 import lambada
+lambada.SIZE, lambada.SHA256 = {len(CONTENT)}, {hashlib.sha256(CONTENT).hexdigest()!r}
+sys.argv = ['evaluate.py', 'lambada', *sys.argv[1:]]
+runpy.run_path({str(ROOT / 'evaluate.py')!r}, run_name='__main__')"""
+    env = os.environ | {'GPT2_DATA_URL': server.url}
+    argv = [sys.executable, '-c', code, '--model_name', 'demo', *argv]
+    options = {'capture_output': True, 'text': True, 'env': env, 'cwd': tmp_path}
+    return subprocess.run(argv, timeout=300, **options)
+
+
+def test_lambada(server, tmp_path, monkeypatch):  # noqa: F811
+    done = lambada(server, tmp_path, '--output_path', 'out.json')
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch('1 of 3 contexts do not fit .* left out\n', done.stderr)
+    result = json.loads((tmp_path / 'out.json').read_text())
+    assert re.search(r'^passages +3$', done.stdout, re.M)
+    assert (tmp_path / 'data' / 'lambada_test.jsonl').exists()
+    assert result['last_word_accuracy'] <= result['last_token_accuracy']
+    assert result['last_word_perplexity'] >= result['last_token_perplexity'] > 1
+    assert len(server.gets()) == 1
+    monkeypatch.setattr('gpt2.lambada.SIZE', len(CONTENT))
+    monkeypatch.setattr('gpt2.lambada.SHA256', hashlib.sha256(CONTENT).hexdigest())
+    find_lambada(tmp_path / 'data', server.url, 'again')
+    assert len(server.gets()) == 1  # what is there and whole is not fetched again
+
+
+def test_lambada_that_cannot_be_fetched(server, tmp_path):  # noqa: F811
+    place = ['--base_url', f'{server.url}/elsewhere']
+    done = lambada(server, tmp_path, *place)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert re.fullmatch(
+        'evaluate.py: .*/lambada_test.jsonl answers 404 .* --base_url\n', done.stderr
+    )
+    shutil.rmtree(tmp_path / 'data')
+    (tmp_path / 'data').write_text('no folder')
+    done = lambada(server, tmp_path)
+    assert done.returncode == 2
+    assert 'settled, run: python evaluate.py lambada --model_name demo\n' in done.stderr
