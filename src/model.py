@@ -280,8 +280,9 @@ def hidden(
 def predict(params, h):
     """The logits, float32 [..., n_vocab], of what `hidden` gives."""
     wte = tf.cast(params['wte'], h.dtype)
-    logits = tf.matmul(tf.reshape(h, [-1, h.shape[-1]]), wte, transpose_b=True)
-    return tf.cast(tf.reshape(logits, [*shape_list(h)[:-1], wte.shape[0]]), tf.float32)
+    n_vocab, nx = wte.shape
+    logits = tf.matmul(tf.reshape(h, [-1, nx]), wte, transpose_b=True)
+    return tf.cast(tf.reshape(logits, [*shape_list(h)[:-1], n_vocab]), tf.float32)
 
 
 def model(params: dict, hparams: HParams, X, past=None) -> dict:
