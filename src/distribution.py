@@ -35,8 +35,8 @@ def gather(strategy: tf.distribute.Strategy, row: list[int]) -> list[list[int]]:
 
 def lost(error: Exception) -> UserError:
     """What to say where the workers cannot reach each other any more."""
-    reason = str(error).partition('aborted by: ')[2].partition('\n')[0] or type(error).__name__
+    reason = str(error).partition('aborted by: ')[2].partition('\n')[0].rstrip(':')
     return UserError(
-        f'another worker is gone ({reason}); start all of them again with the same commands, '
-        'and they go on from the last checkpoint'
+        f'another worker is gone ({reason or type(error).__name__}); start all of them again '
+        'with the same commands, and they go on from the last checkpoint'
     )
