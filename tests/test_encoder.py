@@ -167,3 +167,14 @@ def test_malformed_vocabulary(tmp_path, name, text):
     (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=r'run: python download_model.py 124M'):
         get_encoder('124M', tmp_path)
+
+
+def test_decode_in_pieces_never_shows_half_a_character(tiny):
+    enc = get_encoder('tiny', tiny.parent)
+    ids = enc.encode('né 日本 🎉')
+    decode = enc.decode_in_pieces()
+    pieces = [decode([i]) for i in ids]
+    assert ''.join(pieces) == 'né 日本 🎉' and decode([], final=True) == ''
+    assert '\ufffd' not in ''.join(pieces)
+    cut = enc.decode_in_pieces()
+    assert cut(ids[:-1]) == 'né 日本 ' and cut([], final=True) == enc.decode(ids[:-1])[-1:]

@@ -101,6 +101,15 @@ def test_a_sample_depends_on_the_seed_and_its_number_alone(params):
     assert drawn(params, 4, 4, seed=None) != drawn(params, 4, 4, seed=None)
 
 
+def test_shows_the_tokens_as_they_come(params):
+    shown = []
+    options = {'hparams': HPARAMS, 'context': [[3, 4], [5, 6]], 'length': 21, 'seed': 1}
+    out = sample_sequence(params, show=shown.append, **options)
+    assert len(shown) > 4
+    assert np.array_equal(np.concatenate(shown, axis=1), out[:, 2:])
+    assert np.array_equal(out, sample_sequence(params, **options))
+
+
 def test_no_end_when_nsamples_is_0(params):
     out = samples(
         params, nsamples=0, batch_size=2, hparams=HPARAMS, start_token=1, length=20, seed=1

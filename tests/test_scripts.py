@@ -122,6 +122,7 @@ def test_functions_with_the_positions_of_the_original(tiny, monkeypatch, capsys)
         ),
         (['--model_name', 'demo', '--length', '257'], 'length is from 1 to 256, not 257'),
         (['--model_name', 'demo', '--top_p', '2'], 'top_p is from 0 to 1'),
+        (['--model_name', 'demo', '--precision', 'int8'], '--precision is float32 or bfloat16'),
         (['--model_name', 'demo', '--batch_size', '0'], 'batch_size is at least 1'),
         (['--model_name', 'demo', '--nsamples', '-1'], 'nsamples is at least 0'),
         (['--model', 'demo'], 'did you mean .*--model_name'),
@@ -191,3 +192,41 @@ def test_a_session_at_a_terminal(tmp_path):
     terminal.type('\x04')  # Ctrl-D
     assert terminal.end() == 0
     assert 'Traceback' not in terminal.text and 'oneDNN' not in terminal.text
+
+
+def test_a_sample_appears_as_it_comes(tmp_path, run):
+    """At a terminal, where one is asked for; Ctrl-C keeps what came."""
+    script = ROOT / 'interactive_conditional_samples.py'
+    flags = ['--model_name', 'demo', '--length', '200', '--seed', '1']
+    terminal = Terminal(script, *flags, cwd=tmp_path)
+    prompt = 'Model prompt >>> '
+    terminal.wait_for(prompt)
+    terminal.type('ROMEO:\n')
+    terminal.wait_for('=' * 80)
+    shown = terminal.text.split('SAMPLE 1 ' + '=' * 40)[1].split('=' * 80)[0].strip()
+    piped = run(script, *flags, input='ROMEO:\n').stdout
+    whole = piped.split('SAMPLE 1 ' + '=' * 40)[1].split('=' * 80)[0].strip()
+    assert shown.replace('\r\n', '\n') == whole
+    terminal.wait_for(prompt, 2)
+    terminal.type('ROMEO:\n')
+    terminal.wait_for(whole[:5], 2)
+    terminal.type('\x03')
+    terminal.wait_for(prompt, 3)
+    terminal.type('\x04')
+    assert terminal.end() == 0
+
+
+def test_what_is_compiled_is_kept(tmp_path, run):
+    flags = ['--model_name', 'demo', '--nsamples', '1', '--length', '5', '--seed', '1']
+    outs = []
+    for cache in ('one', 'one', 'two'):
+        environment = os.environ | {'XDG_CACHE_HOME': str(tmp_path / cache)}
+        done = run('generate_unconditional_samples.py', *flags, env=environment)
+        assert done.returncode == 0 and done.stderr == ''
+        outs.append(done.stdout)
+        files = [path for path in tmp_path.rglob('one/gpt-2/*/*') if path.is_file()]
+        times = [path.stat().st_mtime_ns for path in files]
+        if len(outs) == 1:
+            first = times
+    assert len(set(outs)) == 1
+    assert first and times == first

@@ -1,0 +1,53 @@
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import DATA
+from gpt2.checkpoint import load_params
+from gpt2.model import flatten, model
+from gpt2.model_folder import load_hparams
+from gpt2.sample import sample_sequence
+from gpt2.weights import default_precision, for_sampling
+
+HPARAMS = load_hparams(DATA / 'tiny-random')
+
+
+@pytest.fixture(autouse=True)
+def flags(monkeypatch):
+    monkeypatch.setenv('XLA_FLAGS', os.environ.get('XLA_FLAGS', ''))
+
+
+@pytest.mark.parametrize(
+    'precision, tolerance', [('float32', 1e-5), ('bfloat16', 0.1), ('float16', 0.02)]
+)
+def test_logits_are_those_of_the_checkpoint(golden, precision, tolerance):
+    params = load_params(DATA / 'tiny-random', HPARAMS, for_sampling(precision))
+    logits = model(params, HPARAMS, golden['tokens'])['logits']
+    assert logits.dtype == tf.float32
+    difference = np.abs(logits - golden['logits']).max()
+    assert difference < tolerance
+    assert precision == 'float32' or difference > 1e-5  # it is really lower
+
+
+def test_types_and_shapes():
+    flat = flatten(load_params(DATA / 'tiny-random', HPARAMS, for_sampling('bfloat16')))
+    nx = HPARAMS.n_embd
+    assert flat['h0/mlp/c_fc/w'].shape == (4 * nx, nx)
+    assert {x.dtype for x in flat.values() if len(x.shape) == 1} == {tf.float32}
+    assert flat['wpe'].dtype == tf.float32
+    assert flat['wte'].dtype == flat['h1/attn/c_attn/w'].dtype == tf.bfloat16
+
+
+def test_greedy_output_of_the_original(golden):
+    params = load_params(DATA / 'tiny-random', HPARAMS, for_sampling())
+    expected = golden['greedy']
+    for rows in (expected, expected[:1]):
+        out = sample_sequence(params, hparams=HPARAMS, length=48, context=rows[:, :5], top_k=1)
+        assert np.array_equal(out, rows)
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices('GPU')), reason='there is a GPU')
+def test_the_default_on_a_cpu():
+    assert default_precision() == 'float32'
