@@ -8,7 +8,7 @@ from .hparams import HParams
 from .model import flatten, hidden, keep
 from .optimizer import SCALE, Optimizer
 
-SLICE = 512  # positions whose logits exist at once
+SLICE, SMALL_SLICE = 512, 128  # positions whose logits exist at once; to save memory
 
 # On a GPU it pays to compile the step as a whole. On a CPU XLA has slower matrix products than
 # TensorFlow itself, by a fifth in float32 and to a fifth in bfloat16; see benchmarks/training.py.
@@ -22,30 +22,37 @@ def language_loss(params, hparams: HParams, inputs, targets, **options):
     """
     h, _ = hidden(params, hparams, inputs, **options)
     h = tf.reshape(h[:, :-1], [-1, hparams.n_embd])
-    return cross_entropy(h, params['wte'], tf.reshape(targets[:, 1:], [-1]))
+    size = SMALL_SLICE if options.get('recompute') else SLICE
+    return cross_entropy(h, params['wte'], tf.reshape(targets[:, 1:], [-1]), size=size)
 
 
-@tf.custom_gradient
-def cross_entropy(h, wte, labels):
+def cross_entropy(h, wte, labels, *, size: int):
     """The mean over positions, where h [positions, n_embd] @ wte are the logits.
 
-    The logits of all positions would be the largest tensor by far. So a slice of them lives at
-    a time, and becomes its share of the gradients at once.
+    The logits of all positions would be the largest tensor by far. So those of `size` positions
+    live at a time, and become their share of the gradients at once.
     """
     count = h.shape[0]
-    loss, d_h, d_wte = 0.0, [], 0.0
-    for start in range(0, count, SLICE):
-        rows, answers = h[start : start + SLICE], labels[start : start + SLICE]
-        logits = tf.matmul(rows, tf.cast(wte, h.dtype), transpose_b=True)
-        loss += slice_loss(logits, answers) / count
-        d_logits = slice_gradient(logits, answers)
-        d_h.append(tf.matmul(d_logits, tf.cast(wte, h.dtype)))
-        d_wte += tf.cast(tf.matmul(d_logits, rows / count, transpose_a=True), tf.float32)
 
-    def gradient(upstream):
-        return tf.concat(d_h, 0) * tf.cast(upstream / count, h.dtype), upstream * d_wte, None
+    @tf.custom_gradient
+    def mean(h, wte):
+        low_wte = tf.cast(wte, h.dtype)
+        loss, d_h, d_wte = 0.0, [], 0.0
+        for start in range(0, count, size):
+            with tf.control_dependencies([d_wte] if start else []):  # one slice after another
+                rows, answers = h[start : start + size], labels[start : start + size]
+            logits = tf.matmul(rows, low_wte, transpose_b=True)
+            loss += slice_loss(logits, answers) / count
+            d_logits = slice_gradient(logits, answers)
+            d_h.append(tf.matmul(d_logits, low_wte))
+            d_wte += tf.cast(tf.matmul(d_logits, rows / count, transpose_a=True), wte.dtype)
 
-    return loss, gradient
+        def gradient(upstream):
+            return tf.concat(d_h, 0) * tf.cast(upstream / count, h.dtype), upstream * d_wte
+
+        return loss, gradient
+
+    return mean(h, tf.convert_to_tensor(wte))
 
 
 @tf.function(jit_compile=True)
