@@ -242,9 +242,9 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_whole(train, run, tmp
 
 def test_too_little_memory_is_one_sentence_that_names_the_flags_to_try(run):
     def little_memory():
-        resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+        resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
 
-    done = run('train.py', *arguments(max_steps=1, batch_size=1_000_000), preexec_fn=little_memory)
+    done = run('train.py', *arguments(max_steps=1, batch_size=30_000), preexec_fn=little_memory)
     assert done.returncode != 0 and 'Traceback' not in done.stderr
     assert 'train.py: the memory is too small for this; try, one after another: --batch_size 1' in (
         done.stderr
