@@ -135,7 +135,7 @@ def test_every_file_of_the_tour_is_there():
 
 
 def test_flags_are_those_of_the_samplers(run):
-    flags = re.findall(r'^\| `([a-z_]+)` \| [^|]+ \| ', README, re.M)[:9]
+    flags = re.findall(r'^\| `([a-z_]+)` \| [^|]+ \| ', README, re.M)[:10]
     for script in ('interactive_conditional_samples.py', 'generate_unconditional_samples.py'):
         told = re.findall(r'^ +(?:-., )?--([a-z_]+)=', run(script, '--help').stderr, re.M)
         assert told == flags
