@@ -11,21 +11,20 @@ from .errors import UserError
 from .hparams import HParams
 from .model import block, keep, norm, predict, split_past
 
-SLICE = 256  # positions whose logits exist at one time: 51 MB of them for n_vocab 50257
+SLICE = 512  # positions whose logits exist at one time: 103 MB of them for n_vocab 50257
 FILLED = 3 / 4  # how long a row is at least, beside the longest of its batch
 
 IDS = tf.TensorSpec([None, None], tf.int32)
 PLACES = tf.TensorSpec([None, 2], tf.int32)  # row, position
 NUMBERS = tf.TensorSpec([None], tf.int32)
-STATES = tf.TensorSpec([None, None], tf.float32)
 PAST = tf.TensorSpec([None] * 6, tf.float32)
 
 
 class Scorer:
     """Scores continuations of contexts, `batch_size` rows at a time.
 
-    Its functions are traced once, for rows of any number and any length. XLA would compile each
-    size, for seconds, and is no faster where there is so much to multiply at once.
+    What is long, the blocks, is traced once, for rows of any number and any length: XLA would
+    compile each size, for seconds, and is no faster where so much is multiplied at once.
     """
 
     def __init__(self, params: dict, hparams: HParams, batch_size: int = 8):
@@ -170,13 +169,25 @@ class Scorer:
             presents.append(tf.stack([present.k, present.v], axis=1))
         return norm(h, params['ln_f']), tf.stack(presents, axis=1)
 
-    @tf.function(input_signature=[STATES, NUMBERS])
     def _likelihoods(self, h, targets):
-        logits = predict(self.params, h)
-        best = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        highest, asked = (tf.gather(logits, ids, batch_dims=1) for ids in (best, targets))
-        total = tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=-1)
-        return asked - highest - tf.math.log(total), best == targets
+        """Of targets [positions], given the states that predict them; and which are arg-max."""
+        n = len(targets)
+        padding = min(max(32, 1 << (n - 1).bit_length()), SLICE) - n
+        logits = predict(self.params, tf.pad(h, [[0, padding], [0, 0]]))
+        return [x[:n] for x in likelihoods(logits, tf.constant(np.pad(targets, [0, padding])))]
+
+
+@tf.function(jit_compile=True)
+def likelihoods(logits, targets):
+    """Log-likelihoods of targets [batch] under logits [batch, n_vocab], and whether arg-max.
+
+    XLA reads the logits twice, which without it takes as long as half of computing them. It
+    compiles each size anew: a power of two from 32 to SLICE.
+    """
+    highest = tf.reduce_max(logits, axis=-1)
+    asked = tf.gather(logits, targets, batch_dims=1)
+    total = tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=-1)
+    return asked - highest - tf.math.log(total), asked >= highest
 
 
 def say_cut(number: int, total: int, n_ctx: int) -> None:
