@@ -251,8 +251,11 @@ def hidden(
     gives no Pasts; dtype is what the parameters of blocks and the last norm are cast to.
     """
 
-    def cast(scope):
-        return tf.nest.map_structure(lambda x: tf.cast(x, dtype), scope) if dtype else scope
+    def cast(scope, h):
+        if not dtype:
+            return scope
+        with tf.control_dependencies([h]):  # not all blocks' at once
+            return tf.nest.map_structure(lambda x: tf.cast(x, dtype), scope)
 
     X = tf.convert_to_tensor(X, tf.int32)
     pasts = pasts or [[]] * hparams.n_layer
@@ -266,7 +269,7 @@ def hidden(
     for layer, past in enumerate(pasts):
 
         def run(h, layer=layer, past=past):
-            scope, drop = cast(params[f'h{layer}']), dropout(layer)
+            scope, drop = cast(params[f'h{layer}'], h), dropout(layer)
             return block(h, scope, past=past, hparams=hparams, drop=drop)
 
         if recompute:
@@ -274,7 +277,7 @@ def hidden(
         else:
             h, present = run(h)
             presents.append(present)
-    return norm(h, cast(params['ln_f'])), presents
+    return norm(h, cast(params['ln_f'], h)), presents
 
 
 def predict(params, h):
