@@ -3,12 +3,9 @@
 import contextlib
 import difflib
 import functools
-import hashlib
-import importlib.metadata
 import inspect
 import io
 import os
-import platform
 import signal
 import sys
 import tempfile
@@ -118,24 +115,9 @@ def _explain(command, error: str, script: str) -> str:
     return f'{text[:1].lower()}{text[1:]}: {value}{meant}; run: python {script} --help'
 
 
-def keep_compiled() -> None:
-    """Have TensorFlow keep what XLA compiles in the user's cache folder, for the next start.
-
-    By TensorFlow's version and by the processor, as the code is for them alone.
-    """
-    home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    made_for = f'{importlib.metadata.version("tensorflow")} {platform.uname()}'
-    with contextlib.suppress(OSError), open('/proc/cpuinfo') as file:
-        made_for += next((line for line in file if line.startswith(('flags', 'Features'))), '')
-    folder = os.path.join(home, 'gpt-2', hashlib.sha256(made_for.encode()).hexdigest()[:16])
-    flags = os.environ.get('TF_XLA_FLAGS', '')
-    os.environ['TF_XLA_FLAGS'] = f'{flags} --tf_xla_persistent_cache_directory={folder}'
-
-
 def load_tensorflow() -> None:
     """Import TensorFlow, say so on a terminal, and show its chatter only where it fails."""
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # what matters is raised as well
-    keep_compiled()
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors only, once its logging is set up
     message = 'Loading TensorFlow ...' if sys.stderr.isatty() else ''
     print(message, end='', file=sys.stderr, flush=True)
     terminal = os.dup(2)

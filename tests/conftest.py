@@ -18,12 +18,6 @@ hypothesis.settings.register_profile('offline', deadline=None, database=None, de
 hypothesis.settings.load_profile('offline')
 
 
-@pytest.fixture(scope='session', autouse=True)
-def cache_folder(tmp_path_factory):
-    """Where the scripts keep what XLA compiled: one folder for all tests, not the user's."""
-    os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
-
-
 @pytest.fixture(scope='session')
 def golden():
     """OpenAI's own outputs on tests/data/tiny-random."""

@@ -214,19 +214,3 @@ def test_a_sample_appears_as_it_comes(tmp_path, run):
     terminal.wait_for(prompt, 3)
     terminal.type('\x04')
     assert terminal.end() == 0
-
-
-def test_what_is_compiled_is_kept(tmp_path, run):
-    flags = ['--model_name', 'demo', '--nsamples', '1', '--length', '5', '--seed', '1']
-    outs = []
-    for cache in ('one', 'one', 'two'):
-        environment = os.environ | {'XDG_CACHE_HOME': str(tmp_path / cache)}
-        done = run('generate_unconditional_samples.py', *flags, env=environment)
-        assert done.returncode == 0 and done.stderr == ''
-        outs.append(done.stdout)
-        files = [path for path in tmp_path.rglob('one/gpt-2/*/*') if path.is_file()]
-        times = [path.stat().st_mtime_ns for path in files]
-        if len(outs) == 1:
-            first = times
-    assert len(set(outs)) == 1
-    assert first and times == first
