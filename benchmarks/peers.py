@@ -1,5 +1,7 @@
 """Other projects' GPT-2, given this project's parameters."""
 
+import os
+
 from gpt2.model import HParams, flatten
 
 
@@ -72,3 +74,57 @@ def ctranslate2_model(folder, hparams: HParams, precision: str):
     place.mkdir()
     spec.save(str(place))
     return ctranslate2.Generator(str(place), compute_type=precision), tokens
+
+
+def llama_model(folder, hparams: HParams, precision: str):
+    """llama.cpp's Llama with the weights of a checkpoint's folder."""
+    import gguf
+    import llama_cpp
+
+    from gpt2.checkpoint import load_params
+
+    names = {
+        'wte': 'token_embd.weight',
+        'wpe': 'position_embd.weight',
+        'ln_f': 'output_norm',
+        'ln_1': 'attn_norm',
+        'attn/c_attn': 'attn_qkv',
+        'attn/c_proj': 'attn_output',
+        'ln_2': 'ffn_norm',
+        'mlp/c_fc': 'ffn_up',
+        'mlp/c_proj': 'ffn_down',
+    }
+    endings = {'w': 'weight', 'g': 'weight', 'b': 'bias'}
+    place = folder / f'{precision}.gguf'
+    writer = gguf.GGUFWriter(place, 'gpt2')
+    writer.add_block_count(hparams.n_layer)
+    writer.add_context_length(hparams.n_ctx)
+    writer.add_embedding_length(hparams.n_embd)
+    writer.add_feed_forward_length(4 * hparams.n_embd)
+    writer.add_head_count(hparams.n_head)
+    writer.add_layer_norm_eps(1e-5)
+    writer.add_tokenizer_model('gpt2')
+    writer.add_tokenizer_pre('gpt-2')
+    writer.add_token_list([f'token{i}' for i in range(hparams.n_vocab)])
+    writer.add_token_merges(['a b'])
+    kind = gguf.GGMLQuantizationType.BF16 if precision == 'bfloat16' else None
+    for name, value in flatten(load_params(folder, hparams)).items():
+        scope, _, last = name.rpartition('/')
+        array = value.numpy()
+        if not scope:
+            new = names[name]
+        else:
+            layer, _, rest = scope.partition('/')
+            stem = f'blk.{layer[1:]}.{names[rest]}' if rest else names[scope]
+            new = f'{stem}.{endings[last]}'
+        array = array[0].T.copy() if array.ndim == 3 else array
+        if kind and array.ndim == 2 and name != 'wpe':
+            writer.add_tensor(new, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(new, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    threads = {'n_threads': os.cpu_count(), 'n_threads_batch': os.cpu_count()}
+    return llama_cpp.Llama(str(place), n_ctx=hparams.n_ctx, verbose=False, **threads)

@@ -1,6 +1,7 @@
 """Tokens per second beside other projects: the same random weights, prompts and lengths."""
 
 import importlib.util
+import itertools
 import statistics
 import tempfile
 import time
@@ -15,6 +16,7 @@ from gpt2 import checkpoint, cli, sample, weights
 from gpt2.model import HParams, init_params
 
 SEED = 0
+ONE_TEXT = ('llama_cpp',)  # its Python binding makes no batches
 
 
 def ours(folder: Path, hparams: HParams, precision: str) -> Callable:
@@ -60,6 +62,17 @@ def ctranslate2(folder: Path, hparams: HParams, precision: str) -> Callable:
     return generate
 
 
+def llama_cpp(folder: Path, hparams: HParams, precision: str) -> Callable:
+    peer = peers.llama_model(folder, hparams, precision)
+
+    def generate(context, length):
+        peer.reset()
+        tokens = peer.generate(context[0].tolist(), top_k=40, top_p=1.0, min_p=0.0, temp=1.0)
+        return np.append(context[0], list(itertools.islice(tokens, length)))
+
+    return generate
+
+
 def bandwidth() -> float:
     """Bytes per second at which this machine sums up 1 GiB, on all its cores."""
     x = tf.ones([2**18, 2**10])
@@ -94,7 +107,7 @@ def benchmark(
     engines = {'ours': ours}
     engines |= {
         name.__name__: name
-        for name in (transformers, ctranslate2)
+        for name in (transformers, ctranslate2, llama_cpp)
         if importlib.util.find_spec(name.__name__)
     }
     limit = bandwidth()
@@ -119,15 +132,18 @@ def benchmark(
             running = {name: make(folder, hparams, precision) for name, make in engines.items()}
             for batch, prompt, length in cases:
                 context = np.random.default_rng(SEED).integers(0, 50256, [batch, prompt], np.int32)
-                took = {name: [] for name in running}
+                took = {name: [] for name in running if batch == 1 or name not in ONE_TEXT}
                 for _ in range(repeat + 1):
-                    for name, generate in running.items():
-                        work = lambda: generate(context, length)  # noqa: B023, E731
+                    for name in took:
+                        work = lambda: running[name](context, length)  # noqa: B023, E731
                         took[name].append(seconds(work))
                 medians = {name: statistics.median(times[1:]) for name, times in took.items()}
                 bytes_read = size * (4 if precision == 'float32' else 2)
                 figures = [f'{batch * limit / bytes_read:.1f}' if length > 1 else '']
-                for median in medians.values():
+                for median in map(medians.get, engines):
+                    if median is None:
+                        figures.append('')
+                        continue
                     figure = batch * length / median if length > 1 else median
                     ratio = medians['ours'] / median
                     figures.append(f'{figure:.{1 if length > 1 else 2}f} ({1 / ratio:.2f}x)')
