@@ -119,16 +119,18 @@ def sample_sequence(
         [np.random.default_rng([seed, number]).random(length, np.float32) for number in numbers]
     )
     greedy = temperature < 1e-6  # below, the logits overflow
-    cache = Cache(params, hparams, context[:, :-1], room=context.shape[1] + length - 1)
+    filled = context.shape[1] - 1
+    cache = begin_cache(params, hparams, context[:, :-1], room=filled + length)
     tokens = [tf.constant(context)]
     with tqdm(total=length, unit=' tokens', leave=False, disable=True if show else None) as bar:
         chunk = SHOWN if show else CHUNK
         for start in range(0, length, chunk):
             count = min(chunk, length - start)
-            drawn, presents = draw_chunk(
+            drawn = draw_chunk(
                 params,
                 hparams,
-                cache.pasts(),
+                cache,
+                filled=tf.constant(filled + start),
                 token=tokens[-1][:, -1],
                 uniforms=tf.constant(_padded(uniforms[:, start : start + count], CHUNK)),
                 count=tf.constant(count),
@@ -138,7 +140,6 @@ def sample_sequence(
                 greedy=greedy,
                 nucleus=top_p < 1,
             )
-            cache.append(presents, count)
             tokens.append(drawn[:, :count])
             if show:
                 show(tokens[-1].numpy())
@@ -187,34 +188,24 @@ def _padded(x: np.ndarray, n: int) -> np.ndarray:
     return np.pad(x, [(0, 0), (0, n - x.shape[1])])
 
 
-class Cache:
-    """The keys and values of each block, in variables with room for all positions to come.
+def begin_cache(params, hparams: HParams, context: np.ndarray, room: int) -> list[list]:
+    """For each block its keys and values of `context` [batch, n], n may be 0, in variables.
 
-    So each token costs the same, few shapes are compiled, and nothing is copied to grow.
+    They have room for `room` positions and what a chunk may write beyond, so that each token costs
+    the same, few shapes are compiled, and nothing is copied to grow.
     """
+    batch, n = context.shape
+    if n:
+        presents = forward(params, hparams, tf.constant(_padded(context, size_class(n, hparams))))
+    else:
+        none = tf.zeros([batch, hparams.n_head, 0, hparams.n_embd // hparams.n_head])
+        presents = [Past(none, none, 0)] * hparams.n_layer
+    size = size_class(room, hparams) + CHUNK
 
-    def __init__(self, params, hparams, context, room: int):
-        """Begin with those of `context` [batch, n]; have room for `room` positions."""
-        batch, n = context.shape
-        size = size_class(room, hparams)
-        shape = [batch, hparams.n_head, size, hparams.n_embd // hparams.n_head]
-        self.blocks = [[tf.Variable(tf.zeros(shape)) for _ in 'kv'] for _ in range(hparams.n_layer)]
-        self.filled = 0
-        if n:
-            padded = tf.constant(_padded(context, size_class(n, hparams)))
-            self.append(forward(params, hparams, padded), n)
+    def place(x):
+        return tf.Variable(tf.pad(x, [[0, 0], [0, 0], [0, size - x.shape[2]], [0, 0]]))
 
-    def pasts(self) -> list[list[Past]]:
-        filled = tf.constant(self.filled)
-        return [[Past(k.value(), v.value(), filled)] for k, v in self.blocks]
-
-    def append(self, presents: list[Past], count: int) -> None:
-        """Write the first `count` positions of each block's present."""
-        end = self.filled + count
-        for block, present in zip(self.blocks, presents, strict=True):
-            for variable, new in zip(block, present, strict=False):
-                variable[:, :, self.filled : end].assign(new[:, :, :count])
-        self.filled = end
+    return [[place(past.k), place(past.v)] for past in presents]
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -227,7 +218,8 @@ def forward(params, hparams, X):
 def draw_chunk(
     params,
     hparams,
-    pasts,
+    cache,
+    filled,
     token,
     uniforms,
     count,
@@ -237,14 +229,15 @@ def draw_chunk(
     greedy,
     nucleus,
 ):
-    """Feed `token` [batch] after `pasts` and draw `count` tokens, one a column of `uniforms`.
+    """Feed `token` [batch] after the first `filled` positions of `cache`, and draw `count` tokens,
+    one a column of `uniforms`.
 
-    Returns the tokens [batch, CHUNK] and each block's Past of what was fed, CHUNK positions, of
-    both the first `count` filled.
+    Returns the tokens [batch, CHUNK], the first `count` filled; the cache has what was fed.
     """
+    pasts = [Past(k.value(), v.value(), filled) for k, v in cache]
 
     def body(i, token, tokens, recent):
-        both = [[*past, Past(k, v, i)] for past, (k, v) in zip(pasts, recent, strict=True)]
+        both = [[past, Past(k, v, i)] for past, (k, v) in zip(pasts, recent, strict=True)]
         h, presents = hidden(params, hparams, token[:, None], both)
         here = (tf.range(CHUNK) == i)[:, None]
         recent = [
@@ -263,9 +256,11 @@ def draw_chunk(
         return i + 1, token, tokens, recent
 
     tokens = tf.zeros(uniforms.shape, tf.int32)
-    batch, heads, _, features = pasts[0][0].k.shape
+    batch, heads, _, features = pasts[0].k.shape
     recent = [[tf.zeros([batch, heads, CHUNK, features])] * 2] * len(pasts)
     _, _, tokens, recent = tf.while_loop(
         lambda i, *_: i < count, body, [tf.constant(0), token, tokens, recent]
     )
-    return tokens, [Past(k, v, CHUNK) for k, v in recent]
+    for variable, new in zip(tf.nest.flatten(cache), tf.nest.flatten(recent), strict=True):
+        variable[:, :, filled : filled + CHUNK].assign(new)
+    return tokens
