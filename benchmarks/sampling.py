@@ -50,7 +50,11 @@ def transformers(folder: Path, hparams: HParams, precision: str) -> Callable:
     return generate
 
 
-def ctranslate2(folder: Path, hparams: HParams, precision: str) -> Callable:
+def ctranslate2(folder: Path, hparams: HParams, precision: str) -> Callable | None:
+    from ctranslate2 import get_supported_compute_types
+
+    if precision not in get_supported_compute_types('cpu'):
+        return None
     peer, tokens = peers.ctranslate2_model(folder, hparams, precision)
 
     def generate(context, length):
@@ -129,7 +133,8 @@ def benchmark(
             for length in lengths.split(',')
         ] + [(1, 512, 1)]
         for precision in precisions.split(','):
-            running = {name: make(folder, hparams, precision) for name, make in engines.items()}
+            made = {name: make(folder, hparams, precision) for name, make in engines.items()}
+            running = {name: generate for name, generate in made.items() if generate}
             for batch, prompt, length in cases:
                 context = np.random.default_rng(SEED).integers(0, 50256, [batch, prompt], np.int32)
                 took = {name: [] for name in running if batch == 1 or name not in ONE_TEXT}

@@ -16,6 +16,7 @@ from .hparams import HParams, default_hparams
 
 __all__ = ['HParams', 'default_hparams', 'init_params', 'model', 'param_shapes']
 
+FEW = 128  # positions: below, turned weights are multiplied from the left
 SLICE = 256  # queries whose attention weights exist at once
 
 
@@ -147,6 +148,8 @@ def conv1d(x, scope):
     x, w, b = tf.reshape(x, [-1, nx]), tf.cast(scope['w'], x.dtype), scope['b']
     if len(w.shape) == 3:
         y = tf.matmul(x, w[0]) + b
+    elif (x.shape[0] or FEW) >= FEW:
+        y = tf.matmul(x, w, transpose_b=True) + b
     else:
         # Not + b: XLA would add it within the product of a single x, at two thirds of the speed.
         y = tf.transpose(tf.matmul(w, x, transpose_b=True) - (-b[:, None]))
