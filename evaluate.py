@@ -12,6 +12,7 @@ from gpt2 import cli
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
 from gpt2.model_folder import find_model, load_hparams
+from gpt2.options import check_precision
 
 
 def perplexity(
@@ -23,6 +24,7 @@ def perplexity(
     column: str | None = None,
     output_path: str | None = None,
     models_dir: str = 'models',
+    precision: str = 'float32',
 ):
     """
     Perplexity of texts, by a window of the model's n_ctx tokens that slides over them
@@ -42,6 +44,7 @@ def perplexity(
      only one, or the one called text
     :output_path=None : Path to a file for the result as json
     :models_dir=models : Path to the parent folder of the model folders
+    :precision=float32 : Type of the weights: float32, bfloat16 or float16
     """
     from gpt2.perplexity import measure, read_documents
 
@@ -51,9 +54,10 @@ def perplexity(
     stride = hparams.n_ctx // 2 if stride is None else stride
     if not 1 <= stride <= hparams.n_ctx:
         raise UserError(f'--stride is from 1 to the n_ctx of {hparams.n_ctx}, not {stride}')
+    check_precision(precision)
     enc = get_encoder(folder.name, folder.parent)
     documents = read_documents(enc, files, encoding, column)
-    scorer = load_scorer(folder, hparams, batch_size)
+    scorer = load_scorer(folder, hparams, batch_size, precision)
     result = {'model': folder.name, 'stride': stride} | measure(scorer, documents, enc, stride)
     print_figures(result)
     write_json(output_path, result)
@@ -175,11 +179,12 @@ def find(model_name: str, models_dir: str, batch_size: int, output_path: str | N
     return folder, load_hparams(folder)
 
 
-def load_scorer(folder: Path, hparams, batch_size: int):
+def load_scorer(folder: Path, hparams, batch_size: int, precision: str = 'float32'):
     cli.load_tensorflow()
-    from gpt2 import checkpoint, score
+    from gpt2 import checkpoint, score, weights
 
-    return score.Scorer(checkpoint.load_params(folder, hparams), hparams, batch_size)
+    convert = None if precision == 'float32' else weights.for_sampling(precision)
+    return score.Scorer(checkpoint.load_params(folder, hparams, convert), hparams, batch_size)
 
 
 def print_figures(figures: dict) -> None:

@@ -25,6 +25,7 @@ from gpt2.errors import UserError
 from gpt2.hparams import HParams
 from gpt2.load_dataset import Sampler, batches, load_dataset
 from gpt2.model_folder import find_model
+from gpt2.options import check_precision
 from gpt2.run_folder import VOCABULARY, RunFolder, Start, find_start
 from gpt2.schedule import learning_rate_at
 
@@ -181,8 +182,7 @@ def check_flags(flags) -> None:
     """Raise UserError for the first flag that is out of its range."""
     if flags.optimizer not in ('adam', 'sgd'):
         raise UserError(f'--optimizer is adam or sgd, not {flags.optimizer}')
-    if flags.precision not in ('float32', 'bfloat16', 'float16'):
-        raise UserError(f'--precision is float32, bfloat16 or float16, not {flags.precision}')
+    check_precision(flags.precision)
     lowest = {'context_length': 2}
     for name in ('batch_size', 'accumulate_gradients', 'sample_length', 'sample_num', 'max_steps'):
         lowest[name] = 1

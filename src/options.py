@@ -3,7 +3,10 @@
 from .errors import UserError
 from .hparams import HParams
 
-PRECISIONS = ('float32', 'bfloat16', 'float16')
+
+def check_precision(precision: str) -> None:
+    if precision not in ('float32', 'bfloat16', 'float16'):
+        raise UserError(f'--precision is float32, bfloat16 or float16, not {precision}')
 
 
 def check_options(
@@ -19,8 +22,8 @@ def check_options(
     precision: str | None = None,
 ) -> None:
     """Raise UserError for the first option that is out of its range; None means unset."""
-    if precision not in (None, *PRECISIONS):
-        raise UserError(f'--precision is {" or ".join(PRECISIONS)}, not {precision}')
+    if precision is not None:
+        check_precision(precision)
     for name, value, low, high in (
         ('seed', seed, 0, None),
         ('nsamples', nsamples, 0, None),

@@ -158,15 +158,16 @@ class Scorer:
         params, hparams = self.params, self.hparams
         positions = tf.reshape(past_length, [-1, 1]) + tf.range(tf.shape(X)[1])
         positions = tf.minimum(positions, hparams.n_ctx - 1)  # what stands for padding may exceed
-        h = tf.gather(params['wte'], X) + tf.gather(params['wpe'], positions)
+        wte, wpe, dtype = params['wte'], params['wpe'], params['h0']['ln_1']['g'].dtype
+        h = tf.cast(tf.gather(wte, X), wpe.dtype) + tf.gather(wpe, positions)
         pasts = [[]] * hparams.n_layer
         if past is not None:
-            pasts = [[block] for block in split_past(past, past_length)]
+            pasts = [[block] for block in split_past(tf.cast(past, dtype), past_length)]
         presents = []
         for layer, past in enumerate(pasts):
             options = {'past': past, 'hparams': hparams, 'drop': keep(layer)}
             h, present = block(h, params[f'h{layer}'], **options)
-            presents.append(tf.stack([present.k, present.v], axis=1))
+            presents.append(tf.cast(tf.stack([present.k, present.v], axis=1), PAST.dtype))
         return norm(h, params['ln_f']), tf.stack(presents, axis=1)
 
     def _likelihoods(self, h, targets):

@@ -47,6 +47,9 @@ def test_perplexity(run, text, tmp_path):
     nats = result['loss'] * result['tokens']
     assert result['word_perplexity'] == pytest.approx(math.exp(nats / result['words']))
     assert result['bits_per_byte'] == pytest.approx(nats / math.log(2) / len(TEXT))
+    assert run('evaluate.py', 'perplexity', text.name, *flags, '--precision=bfloat16').stderr == ''
+    rounded = json.loads((tmp_path / 'out.json').read_text())
+    assert 0 < abs(rounded['loss'] / result['loss'] - 1) < 0.01
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,7 @@ def test_perplexity(run, text, tmp_path):
         (['perplexity', 'a', '--model_name', '355M'], 'no model .*; run: python download_model.py'),
         (['perplexity', 'a', '--model_name=demo', '--stride=0'], '--stride is from 1 to the n_ctx'),
         (['perplexity', 'a', '--model_name=demo', '--stride=257'], 'n_ctx of 256, not 257'),
+        (['perplexity', 'a', '--model_name=demo', '--precision=int8'], '--precision is float32, b'),
         (['perplexity', 'a', '--batch_size', '0'], '--batch_size is at least 1, not 0'),
         (['perplexity', 'a', '--output_path', 'x/y.json'], 'no folder x for .*; run: mkdir x'),
         (

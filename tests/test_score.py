@@ -79,6 +79,16 @@ def test_a_shared_context_is_computed_once(params, monkeypatch):
     assert sum(seen) == 3
 
 
+def test_parameters_in_bfloat16(params):
+    """As a GPU has them: all of them."""
+    random = np.random.default_rng(5)
+    requests = [([5, 6, 7], ids(random, 4, 9)) for _ in range(3)] + [([9], ids(random, 4, 9))]
+    rounded = tf.nest.map_structure(lambda x: tf.cast(x, tf.bfloat16), params)
+    scores = Scorer(rounded, HPARAMS).score(requests)
+    for (context, continuation), (logs, _) in zip(requests, scores, strict=True):
+        np.testing.assert_allclose(logs, reference(params, context, continuation)[0], atol=0.1)
+
+
 def test_more_positions_than_have_logits_at_one_time(params):
     random = np.random.default_rng(3)
     requests = [(ids(random, 1, 2), ids(random, 60, 61)) for _ in range(SLICE // 60 + 2)]

@@ -122,7 +122,7 @@ def test_functions_with_the_positions_of_the_original(tiny, monkeypatch, capsys)
         ),
         (['--model_name', 'demo', '--length', '257'], 'length is from 1 to 256, not 257'),
         (['--model_name', 'demo', '--top_p', '2'], 'top_p is from 0 to 1'),
-        (['--model_name', 'demo', '--precision', 'int8'], '--precision is float32 or bfloat16'),
+        (['--model_name', 'demo', '--precision', 'int8'], '--precision is float32, bfloat16 or f'),
         (['--model_name', 'demo', '--batch_size', '0'], 'batch_size is at least 1'),
         (['--model_name', 'demo', '--nsamples', '-1'], 'nsamples is at least 0'),
         (['--model', 'demo'], 'did you mean .*--model_name'),
