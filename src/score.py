@@ -12,6 +12,8 @@ from .hparams import HParams
 from .model import block, keep, norm, predict, split_past
 
 SLICE = 512  # positions whose logits exist at one time: 103 MB of them for n_vocab 50257
+LONG = 512  # tokens from which a row's length, rounded up to a multiple of STEP, has its own graph
+STEP = 128
 FILLED = 3 / 4  # how long a row is at least, beside the longest of its batch
 
 IDS = tf.TensorSpec([None, None], tf.int32)
@@ -24,7 +26,9 @@ class Scorer:
     """Scores continuations of contexts, `batch_size` rows at a time.
 
     What is long, the blocks, is traced once, for rows of any number and any length: XLA would
-    compile each size, for seconds, and is no faster where so much is multiplied at once.
+    compile each size, for seconds, and is no faster where so much is multiplied at once. Only long
+    rows are worth a graph for each of a few lengths: where the shape is known, model.py computes
+    less of the attention, and elementwise functions as single kernels.
     """
 
     def __init__(self, params: dict, hparams: HParams, batch_size: int = 8):
@@ -124,8 +128,11 @@ class Scorer:
             for i, (row, continuation) in enumerate(zip(rows, continuations, strict=True))
             for j in range(len(continuation))
         ]
-        states = self._states_after if past else self._states
-        h = states(_padded(rows), np.array(places, np.int32), *past)
+        X, places = _padded(rows), np.array(places, np.int32)
+        if past or X.shape[1] < LONG:
+            h = (self._states_after if past else self._states)(X, places, *past)
+        else:
+            h = tf.gather_nd(self._long(np.pad(X, [(0, 0), (0, -X.shape[1] % STEP)])), places)
         targets = np.concatenate(continuations).astype(np.int32)
         slices = [slice(start, start + SLICE) for start in range(0, len(targets), SLICE)]
         scores = [self._likelihoods(h[s], targets[s]) for s in slices]
@@ -141,6 +148,10 @@ class Scorer:
     @tf.function(input_signature=[IDS, PLACES])
     def _states(self, X, places):
         return tf.gather_nd(self._run(X)[0], places)
+
+    @tf.function
+    def _long(self, X):
+        return self._run(X)[0]
 
     @tf.function(input_signature=[IDS, PLACES, PAST, NUMBERS, NUMBERS])
     def _states_after(self, X, places, past, owners, lengths):

@@ -79,6 +79,16 @@ def test_a_shared_context_is_computed_once(params, monkeypatch):
     assert sum(seen) == 3
 
 
+def test_long_rows_have_few_graphs(params, monkeypatch):
+    monkeypatch.setattr('gpt2.score.LONG', 24)
+    monkeypatch.setattr('gpt2.score.STEP', 24)
+    random = np.random.default_rng(6)
+    requests = [(ids(random, 10, 40), ids(random, 1, 25)) for _ in range(24)]
+    scorer = Scorer(params, HPARAMS, batch_size=2)
+    check(params, requests, scorer.score(requests))
+    assert 1 <= scorer._long.experimental_get_tracing_count() <= 4  # 48 or 72, by 1 or 2
+
+
 def test_parameters_in_bfloat16(params):
     """As a GPU has them: all of them."""
     random = np.random.default_rng(5)
