@@ -148,6 +148,8 @@ def train(
 
     from gpt2 import distribution
 
+    if precision == 'float16' and not tf.config.list_physical_devices('GPU'):
+        print('float16 is very slow without a GPU; bfloat16 is not', file=sys.stderr)
     cluster.meet()
     try:
         fit = Fit(flags, cluster, run, start, enc, sampler, val_sampler)

@@ -5,6 +5,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+XLA_FLAGS = (
+    # Else XLA widens low weights before its loop over the tokens, all of them, and keeps both.
+    '--xla_disable_hlo_passes=while-loop-invariant-code-motion',
+    # Where the processor has them: 1.05 times as fast, in bfloat16 1.2 times.
+    '--xla_cpu_prefer_vector_width=512',
+)
+
 
 def default_precision() -> str:
     """bfloat16 where every GPU computes with it in hardware, else float32."""
@@ -23,10 +30,9 @@ def for_sampling(precision: str | None = None) -> Callable:
     """
     dtype = tf.dtypes.as_dtype(precision or default_precision())
     on_cpu = not tf.config.list_physical_devices('GPU')
-    if on_cpu and dtype != tf.float32:
-        # Else XLA widens all weights before its loop over the tokens, and keeps both.
-        off = '--xla_disable_hlo_passes=while-loop-invariant-code-motion'
-        os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {off}'
+    if on_cpu:  # before XLA is first used; the user's own flags count more
+        own = [flag for flag in os.environ.get('XLA_FLAGS', '').split() if flag not in XLA_FLAGS]
+        os.environ['XLA_FLAGS'] = ' '.join([*XLA_FLAGS, *own])
 
     def convert(name: str, value):
         if on_cpu and len(value.shape) == 3:
