@@ -261,6 +261,10 @@ def draw_chunk(
     _, _, tokens, recent = tf.while_loop(
         lambda i, *_: i < count, body, [tf.constant(0), token, tokens, recent]
     )
+    # Not a slice of the variable: XLA would compile each `filled` anew.
+    place = tf.range(pasts[0].k.shape[2]) - filled
+    fresh = ((place >= 0) & (place < CHUNK))[:, None]
+    place = tf.clip_by_value(place, 0, CHUNK - 1)
     for variable, new in zip(tf.nest.flatten(cache), tf.nest.flatten(recent), strict=True):
-        variable[:, :, filled : filled + CHUNK].assign(new)
+        variable.assign(tf.where(fresh, tf.gather(new, place, axis=2), variable))
     return tokens

@@ -35,6 +35,15 @@ def frames(text):
     return [int(number) for number in parts[1::2]], parts[2::2]
 
 
+def test_one_program_is_compiled_for_all_tokens(run, tmp_path):
+    dump = '--xla_dump_to=dump --xla_dump_hlo_as_text --xla_dump_hlo_module_re=.*draw_chunk.*'
+    env = os.environ | {'XLA_FLAGS': dump}
+    args = ['--model_name', 'demo', '--nsamples', 2, '--length', 50]  # four chunks each
+    done = run('generate_unconditional_samples.py', *args, env=env)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / 'dump').glob('*.before_optimizations.txt'))) == 1
+
+
 def test_unconditional_samples(run):
     args = ['--model_name', 'demo', '--nsamples', 3, '--length', 40, '--seed', 1, '--top_k', 40]
     done = run('generate_unconditional_samples.py', *args, '--batch_size', 2)

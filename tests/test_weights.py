@@ -9,7 +9,7 @@ from gpt2.checkpoint import load_params
 from gpt2.model import flatten, model
 from gpt2.model_folder import load_hparams
 from gpt2.sample import sample_sequence
-from gpt2.weights import default_precision, for_sampling
+from gpt2.weights import XLA_FLAGS, default_precision, for_sampling
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
 
@@ -51,3 +51,11 @@ def test_greedy_output_of_the_original(golden):
 @pytest.mark.skipif(bool(tf.config.list_physical_devices('GPU')), reason='there is a GPU')
 def test_the_default_on_a_cpu():
     assert default_precision() == 'float32'
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices('GPU')), reason='flags of CPUs')
+def test_the_users_own_xla_flags_stay_and_count_more(monkeypatch):
+    monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_prefer_vector_width=256')
+    for_sampling()
+    for_sampling()
+    assert os.environ['XLA_FLAGS'].split() == [*XLA_FLAGS, '--xla_cpu_prefer_vector_width=256']
