@@ -129,8 +129,10 @@ class Scorer:
             for j in range(len(continuation))
         ]
         X, places = _padded(rows), np.array(places, np.int32)
-        if past or X.shape[1] < LONG:
-            h = (self._states_after if past else self._states)(X, places, *past)
+        if past:
+            h = self._states_after(X, places, *past)
+        elif X.shape[1] < LONG:
+            h = self._states(X, places)
         else:
             h = tf.gather_nd(self._long(np.pad(X, [(0, 0), (0, -X.shape[1] % STEP)])), places)
         targets = np.concatenate(continuations).astype(np.int32)
