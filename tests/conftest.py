@@ -44,6 +44,18 @@ def write_vocabulary(folder, n_vocab):
     (folder / 'vocab.bpe').write_text('\n'.join(lines), encoding='utf-8')
 
 
+def write_model(folder, hparams):
+    """Random parameters, and the demo model's vocabulary, which is of 1024 tokens."""
+    from gpt2.checkpoint import save_params
+    from gpt2.model import init_params
+
+    folder.mkdir(parents=True)
+    for name in ('encoder.json', 'vocab.bpe'):
+        shutil.copy(ROOT / 'models' / 'demo' / name, folder)
+    (folder / 'hparams.json').write_text(json.dumps(vars(hparams)))
+    save_params(folder / 'model.ckpt', init_params(hparams, seed=1))
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """A models folder holding one complete model: OpenAI's random tiny one, as models/tiny."""

@@ -15,7 +15,8 @@ import time
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, write_model
+from gpt2.hparams import HParams
 
 FRAME = '=' * 40 + ' SAMPLE {} ' + '=' * 40
 
@@ -161,11 +162,14 @@ class Terminal:
     def type(self, keys):
         os.write(self.fd, keys.encode())
 
+    def read(self):
+        self.text += os.read(self.fd, 4096).decode('utf-8', 'replace')
+
     def wait_for(self, text, times=1):
         deadline = time.monotonic() + 120
         while self.text.count(text) < times:
             assert time.monotonic() < deadline, self.text
-            self.text += os.read(self.fd, 4096).decode('utf-8', 'replace')
+            self.read()
 
     def end(self):
         try:
@@ -204,7 +208,7 @@ def test_a_session_at_a_terminal(tmp_path):
 
 
 def test_a_sample_appears_as_it_comes(tmp_path, run):
-    """At a terminal, where one is asked for; Ctrl-C keeps what came."""
+    """At a terminal, where one is asked for."""
     script = ROOT / 'interactive_conditional_samples.py'
     flags = ['--model_name', 'demo', '--length', '200', '--seed', '1']
     terminal = Terminal(script, *flags, cwd=tmp_path)
@@ -217,9 +221,23 @@ def test_a_sample_appears_as_it_comes(tmp_path, run):
     whole = piped.split('SAMPLE 1 ' + '=' * 40)[1].split('=' * 80)[0].strip()
     assert shown.replace('\r\n', '\n') == whole
     terminal.wait_for(prompt, 2)
+    terminal.type('\x04')
+    assert terminal.end() == 0
+
+
+def test_ctrl_c_keeps_what_came(tmp_path):
+    hparams = HParams(n_vocab=1024, n_ctx=30000, n_embd=32, n_head=2, n_layer=1)
+    write_model(tmp_path / 'models' / 'long', hparams)
+    script = ROOT / 'interactive_conditional_samples.py'
+    # More tokens than are drawn before the key is heard.
+    terminal = Terminal(script, '--model_name', 'long', '--length', '29000', cwd=tmp_path)
+    prompt = 'Model prompt >>> '
+    terminal.wait_for(prompt)
     terminal.type('ROMEO:\n')
-    terminal.wait_for(whole[:5], 2)
+    while len(terminal.text.partition(FRAME.format(1))[2]) < 100:
+        terminal.read()
     terminal.type('\x03')
-    terminal.wait_for(prompt, 3)
+    terminal.wait_for(prompt, 2)
+    assert '=' * 80 not in terminal.text
     terminal.type('\x04')
     assert terminal.end() == 0

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +13,8 @@ import pytest
 import tensorflow as tf
 from test_scripts import Terminal
 
-from conftest import ROOT
-from gpt2.checkpoint import save_params
-from gpt2.model import HParams, init_params
+from conftest import ROOT, write_model
+from gpt2.hparams import HParams
 
 GPUS = tf.config.list_physical_devices('GPU')
 FLAGS = {
@@ -38,13 +36,8 @@ def arguments(**flags):
 @pytest.fixture(autouse=True)
 def small(tmp_path):
     """models/small, with random parameters and the demo model's vocabulary."""
-    folder = tmp_path / 'models' / 'small'
-    folder.mkdir(parents=True)
-    for name in ('encoder.json', 'vocab.bpe'):
-        shutil.copy(ROOT / 'models' / 'demo' / name, folder)
     hparams = HParams(n_vocab=1024, n_ctx=64, n_embd=16, n_head=2, n_layer=1)
-    (folder / 'hparams.json').write_text(json.dumps(vars(hparams)))
-    save_params(folder / 'model.ckpt', init_params(hparams, seed=1))
+    write_model(tmp_path / 'models' / 'small', hparams)
 
 
 @pytest.fixture
