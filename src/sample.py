@@ -208,9 +208,9 @@ def begin_cache(params, hparams: HParams, context: np.ndarray, room: int) -> lis
     return [[place(past.k), place(past.v)] for past in presents]
 
 
-@tf.function(jit_compile=True, autograph=False)
+@tf.function(autograph=False)
 def forward(params, hparams, X):
-    """Each block's Past of X [batch, n]."""
+    """Each block's Past of X [batch, n]. Not compiled: that takes longer than a few prompts."""
     return hidden(params, hparams, X)[1]
 
 
