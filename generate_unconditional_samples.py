@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes samples that begin from nothing."""
 
-from gpt2 import cli, encoder, options
+from gpt2 import cli, compilations, encoder, options
 from gpt2.model_folder import find_model, load_hparams
 
 
@@ -47,6 +47,7 @@ def sample_model(
     options.check_options(hparams, precision=precision, **chosen)
     enc = encoder.get_encoder(folder.name, folder.parent)
 
+    compilations.keep()
     cli.load_tensorflow()
     from gpt2 import checkpoint, sample, weights
 

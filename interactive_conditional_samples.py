@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from gpt2 import cli, encoder, options
+from gpt2 import cli, compilations, encoder, options
 from gpt2.errors import UserError
 from gpt2.model_folder import find_model, load_hparams
 
@@ -52,6 +52,7 @@ def interact_model(
     options.check_options(hparams, precision=precision, **chosen)
     enc = encoder.get_encoder(folder.name, folder.parent)
 
+    compilations.keep()
     cli.load_tensorflow()
     from gpt2 import checkpoint, sample, weights
 

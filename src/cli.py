@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import functools
+import gc
 import inspect
 import io
 import os
@@ -121,6 +122,7 @@ def load_tensorflow() -> None:
     message = 'Loading TensorFlow ...' if sys.stderr.isatty() else ''
     print(message, end='', file=sys.stderr, flush=True)
     terminal = os.dup(2)
+    gc.disable()  # what it brings stays: looking for garbage there takes 0.2 s
     with tempfile.TemporaryFile('w+') as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
@@ -133,6 +135,8 @@ def load_tensorflow() -> None:
             os.write(terminal, chatter.read().encode())
             raise
         finally:
+            gc.freeze()
+            gc.enable()
             os.dup2(terminal, 2)
             os.close(terminal)
             print('\r' + ' ' * len(message) + '\r' if message else '', end='', file=sys.stderr)

@@ -255,7 +255,11 @@ def block(x, scope, *, past, hparams, drop):
 
 def keep(place):
     """No dropout, anywhere."""
-    return lambda x, number: x
+    return _kept
+
+
+def _kept(x, number):
+    return x
 
 
 def split_past(past, filled=None) -> list[Past]:
@@ -265,13 +269,23 @@ def split_past(past, filled=None) -> list[Past]:
 
 
 def hidden(
-    params, hparams: HParams, X, pasts=(), *, dropout=keep, recompute: bool = False, dtype=None
+    params,
+    hparams: HParams,
+    X,
+    pasts=(),
+    *,
+    block=block,
+    dropout=keep,
+    recompute: bool = False,
+    dtype=None,
 ):
     """What the logits are computed from, [batch, sequence, n_embd], and each block's Past of X.
 
     X: int32 [batch, sequence]. pasts: for each block the Pasts before X, the earliest first.
     What a block computes has the type of its gains, but for means, variances and softmax, which
     are float32; the sum over the blocks has the type of wpe.
+
+    block: what computes one, as `block` does.
 
     For training: dropout(i) is what drops in block i, and in the embedding (i = n_layer);
     recompute computes a block anew for its gradients, instead of keeping what is in it, and

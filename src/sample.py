@@ -10,11 +10,12 @@ from tqdm import tqdm
 
 from .errors import UserError
 from .hparams import HParams
-from .model import Past, hidden, predict
+from .model import Past, block, hidden, predict
 from .options import check_options
 
 CHUNK = 16  # most tokens drawn between two returns to Python, where Ctrl-C is heard
 SHOWN = 4  # tokens at a time for those who watch
+one_block = tf.function(block, autograph=False)  # traced once, not n_layer times
 BLOCK = 256  # tokens whose probabilities are summed first when one is drawn
 
 
@@ -211,7 +212,7 @@ def begin_cache(params, hparams: HParams, context: np.ndarray, room: int) -> lis
 @tf.function(autograph=False)
 def forward(params, hparams, X):
     """Each block's Past of X [batch, n]. Not compiled: that takes longer than a few prompts."""
-    return hidden(params, hparams, X)[1]
+    return hidden(params, hparams, X, block=one_block)[1]
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -238,7 +239,7 @@ def draw_chunk(
 
     def body(i, token, tokens, recent):
         both = [[past, Past(k, v, i)] for past, (k, v) in zip(pasts, recent, strict=True)]
-        h, presents = hidden(params, hparams, token[:, None], both)
+        h, presents = hidden(params, hparams, token[:, None], both, block=one_block)
         here = (tf.range(CHUNK) == i)[:, None]
         recent = [
             [tf.where(here, new, old) for new, old in zip(present, block, strict=False)]
