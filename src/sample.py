@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,7 +15,6 @@ from .model import Past, block, hidden, predict
 from .options import check_options
 
 CHUNK = 16  # most tokens drawn between two returns to Python, where Ctrl-C is heard
-SHOWN = 4  # tokens at a time for those who watch
 one_block = tf.function(block, autograph=False)  # traced once, not n_layer times
 BLOCK = 256  # tokens whose probabilities are summed first when one is drawn
 
@@ -123,10 +123,11 @@ def sample_sequence(
     filled = context.shape[1] - 1
     cache = begin_cache(params, hparams, context[:, :-1], room=filled + length)
     tokens = [tf.constant(context)]
+    pause = 0.15 if show else 0.5  # seconds: those who watch are told more often
     with tqdm(total=length, unit=' tokens', leave=False, disable=True if show else None) as bar:
-        chunk = SHOWN if show else CHUNK
-        for start in range(0, length, chunk):
-            count = min(chunk, length - start)
+        start, count = 0, 1
+        while start < length:
+            began = time.perf_counter()
             drawn = draw_chunk(
                 params,
                 hparams,
@@ -145,6 +146,9 @@ def sample_sequence(
             if show:
                 show(tokens[-1].numpy())
             bar.update(count)
+            start += count
+            in_time = int(count * pause / (time.perf_counter() - began))
+            count = min(max(1, in_time), CHUNK, length - start)
     return tf.concat(tokens, axis=1)
 
 

@@ -65,6 +65,12 @@ def tiny(tmp_path):
     return folder
 
 
+@pytest.fixture(scope='session', autouse=True)
+def cache_folder(tmp_path_factory):
+    """Where the samplers keep what XLA compiled: one folder for all tests, not the user's."""
+    os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
+
+
 @pytest.fixture
 def run(tmp_path):
     """Runs a script of this repository as a user would, from tmp_path."""
