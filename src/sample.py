@@ -98,7 +98,8 @@ def sample_sequence(
     """Continue `context` (ids [batch, n], or [n] for a batch of `batch_size`) or a start token.
 
     temperature 0 takes the most probable token; top_k 0 and top_p 1 keep all of them. A sample
-    depends on `seed` and its own number, counted from `first_sample`, not on its batch.
+    depends on `seed` and its own number, counted from `first_sample`, not on its batch (but for
+    the rounding of parameters in bfloat16).
     show: is given the new tokens [batch, some] as they come, in place of a progress bar.
     Returns int32 [batch, n + length]. Raises UserError for options out of range, for ids outside
     the vocabulary, and where n + length - 1 tokens do not fit into n_ctx.

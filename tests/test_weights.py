@@ -31,6 +31,22 @@ def test_logits_are_those_of_the_checkpoint(golden, precision, tolerance):
     assert precision == 'float32' or difference > 1e-5  # it is really lower
 
 
+@pytest.mark.parametrize('batch, sequence', [(1, 1), (2, 24), (2, 64)])
+def test_bfloat16_products_of_one_few_and_many_rows(golden, batch, sequence):
+    """Each way to multiply gives what float32 does with the same rounded parameters."""
+
+    def rounded(name, value):
+        whole = len(value.shape) == 1 or name == 'wpe'
+        return value if whole else tf.cast(tf.cast(value, tf.bfloat16), tf.float32)
+
+    tokens = golden['tokens_full_context'][:batch, :sequence]
+    expected, logits = (
+        model(load_params(DATA / 'tiny-random', HPARAMS, convert), HPARAMS, tokens)['logits']
+        for convert in (rounded, for_sampling('bfloat16'))
+    )
+    np.testing.assert_allclose(logits, expected, atol=1e-5 if sequence == 1 else 0.1)
+
+
 def test_types_and_shapes():
     flat = flatten(load_params(DATA / 'tiny-random', HPARAMS, for_sampling('bfloat16')))
     nx = HPARAMS.n_embd
