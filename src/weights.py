@@ -33,8 +33,9 @@ def for_sampling(precision: str | None = None) -> Callable:
     if on_cpu:  # before XLA is first used; the user's own flags count more
         own = [flag for flag in os.environ.get('XLA_FLAGS', '').split() if flag not in XLA_FLAGS]
         os.environ['XLA_FLAGS'] = ' '.join([*XLA_FLAGS, *own])
-        # Its own would keep the memory of the tensors that these are made from.
-        os.environ.setdefault('TF_ONEDNN_USE_SYSTEM_ALLOCATOR', '1')
+        if dtype != tf.float32:
+            # oneDNN's own keeps the memory of the float32 tensors that these are made from.
+            os.environ.setdefault('TF_ONEDNN_USE_SYSTEM_ALLOCATOR', '1')
 
     def convert(name: str, value):
         if on_cpu and len(value.shape) == 3:
