@@ -156,6 +156,7 @@ def conv1d(x, scope):
 
 
 def few(x) -> bool:
+    """Whether x [rows, in] has few rows, known while tracing."""
     return x.shape[0] is not None and x.shape[0] < FEW
 
 
