@@ -42,7 +42,7 @@ def keep() -> None:
     except OSError:
         return
     os.environ['TF_XLA_FLAGS'] = (
-        f'--tf_xla_persistent_cache_directory={work.name} '
+        f"--tf_xla_persistent_cache_directory='{work.name}' "
         '--tf_xla_persistent_cache_device_types=CPU'
     )
     atexit.register(_publish, work, kept)

@@ -15,8 +15,9 @@ from .model import Past, block, hidden, predict
 from .options import check_options
 
 CHUNK = 16  # most tokens drawn between two returns to Python, where Ctrl-C is heard
-one_block = tf.function(block, autograph=False)  # traced once, not n_layer times
 BLOCK = 256  # tokens whose probabilities are summed first when one is drawn
+
+one_block = tf.function(block, autograph=False)  # traced once, not n_layer times
 
 
 def top_k_logits(logits, k: int):
@@ -247,8 +248,8 @@ def draw_chunk(
         h, presents = hidden(params, hparams, token[:, None], both, block=one_block)
         here = (tf.range(CHUNK) == i)[:, None]
         recent = [
-            [tf.where(here, new, old) for new, old in zip(present, block, strict=False)]
-            for present, block in zip(presents, recent, strict=True)
+            [tf.where(here, new, old) for new, old in zip(present, earlier, strict=False)]
+            for present, earlier in zip(presents, recent, strict=True)
         ]
         logits = predict(params, h)[:, -1]
         if greedy:

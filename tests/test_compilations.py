@@ -27,7 +27,8 @@ def times(folder):
 
 def test_kept_and_loaded_but_not_where_damaged(sample, tmp_path):
     cache = tmp_path / 'cache'
-    out = sample()
+    (tmp_path / 'a place').mkdir()
+    out = sample(TMPDIR=str(tmp_path / 'a place'))
     kept = times(cache)
     assert kept
     assert sample() == out
@@ -37,7 +38,8 @@ def test_kept_and_loaded_but_not_where_damaged(sample, tmp_path):
     assert sample() == out
     assert {file.stem for file in times(cache)} == {file.stem for file in kept}
     assert all(file.stat().st_size > 1000 for file in times(cache))
-    assert os.listdir(tmp_path) == ['cache']
+    assert {path.name for path in tmp_path.iterdir()} == {'cache', 'a place'}
+    assert not os.listdir(tmp_path / 'a place')
 
 
 def test_without_a_folder_for_it(sample, tmp_path):
