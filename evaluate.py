@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from gpt2 import cli
+from gpt2 import cli, runtime
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
 from gpt2.model_folder import find_model, load_hparams
@@ -105,7 +105,7 @@ def tasks(
     from gpt2.tasks import find_tasks, run_tasks, table
 
     loaded = find_tasks(names.split(','), include_path)
-    cli.load_tensorflow()
+    runtime.start()
     from gpt2.harness import GPT2
 
     lm = GPT2(folder.name, folder.parent, batch_size, seed)
@@ -180,11 +180,13 @@ def find(model_name: str, models_dir: str, batch_size: int, output_path: str | N
 
 
 def load_scorer(folder: Path, hparams, batch_size: int, precision: str = 'float32'):
-    cli.load_tensorflow()
+    runtime.start(precision)
     from gpt2 import checkpoint, score, weights
 
     convert = None if precision == 'float32' else weights.for_sampling(precision)
-    return score.Scorer(checkpoint.load_params(folder, hparams, convert), hparams, batch_size)
+    with runtime.explained('take a smaller --model_name'):
+        params = checkpoint.load_params(folder, hparams, convert)
+    return score.Scorer(params, hparams, batch_size)
 
 
 def print_figures(figures: dict) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes samples that begin from nothing."""
 
-from gpt2 import cli, compilations, encoder, options
+from gpt2 import cli, encoder, options, runtime
 from gpt2.model_folder import find_model, load_hparams
 
 
@@ -15,7 +15,7 @@ def sample_model(
     top_k: int = 0,
     top_p: float = 1,
     models_dir: str = 'models',
-    precision: str | None = None,
+    precision: str = 'float32',
 ):
     """
     Sample from the model without a prompt
@@ -37,8 +37,7 @@ def sample_model(
     :top_p=1 : Float value from 0 to 1, nucleus sampling: only the most probable tokens, of this
      probability in all, are considered at each step. 1 (default) means no restrictions.
     :models_dir=models : Path to the parent folder of the model folders
-    :precision=None : Type of the weights: float32, bfloat16 or float16; if None (default),
-     float32 on a CPU, bfloat16 on a GPU that computes in it
+    :precision=float32 : Type of the weights: float32, bfloat16 or float16
     """
     folder = find_model(model_name, models_dir, beside=__file__)
     hparams = load_hparams(folder)
@@ -47,11 +46,11 @@ def sample_model(
     options.check_options(hparams, precision=precision, **chosen)
     enc = encoder.get_encoder(folder.name, folder.parent)
 
-    compilations.keep()
-    cli.load_tensorflow()
+    runtime.start(precision)
     from gpt2 import checkpoint, sample, weights
 
-    params = checkpoint.load_params(folder, hparams, weights.for_sampling(precision))
+    with runtime.explained('set --precision bfloat16, or a smaller --model_name'):
+        params = checkpoint.load_params(folder, hparams, weights.for_sampling(precision))
     chosen['length'] = length or hparams.n_ctx
     out = sample.samples(params, hparams=hparams, start_token=enc.end_of_text, **chosen)
     try:

@@ -6,7 +6,6 @@ import dataclasses
 import importlib.util
 import itertools
 import math
-import os
 import secrets
 import sys
 import time
@@ -18,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 from tqdm import tqdm
 
-from gpt2 import cli
+from gpt2 import cli, runtime
 from gpt2.cluster import Cluster, find_cluster
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
@@ -141,9 +140,7 @@ def train(
 
     if cluster.is_chief:
         run.lock()
-    if cluster.size > 1:  # what TensorFlow says of a worker that is gone, one sentence will say
-        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    cli.load_tensorflow()
+    runtime.start(precision, training=True)
     import tensorflow as tf
 
     from gpt2 import distribution
@@ -152,19 +149,17 @@ def train(
         print('float16 is very slow without a GPU; bfloat16 is not', file=sys.stderr)
     cluster.meet()
     try:
-        fit = Fit(flags, cluster, run, start, enc, sampler, val_sampler)
-        interrupts = cli.Interrupts(patient=cluster.size > 1)
-        with contextlib.suppress(KeyboardInterrupt):
-            fit.loop(interrupts)
-        with contextlib.suppress(KeyboardInterrupt), interrupts:
-            fit.save()
-        distribution.gather(fit.strategy, [fit.step])  # none leaves while another needs it
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        raise UserError(
-            'the memory is too small for this; try, one after another: --batch_size 1, '
-            '--memory_saving_gradients, a smaller --context_length, '
-            '--only_train_transformer_layers, --optimizer sgd'
-        ) from error
+        with runtime.explained(
+            'try, one after another: --batch_size 1, --memory_saving_gradients, a smaller '
+            '--context_length, --only_train_transformer_layers, --optimizer sgd'
+        ):
+            fit = Fit(flags, cluster, run, start, enc, sampler, val_sampler)
+            interrupts = cli.Interrupts(patient=cluster.size > 1)
+            with contextlib.suppress(KeyboardInterrupt):
+                fit.loop(interrupts)
+            with contextlib.suppress(KeyboardInterrupt), interrupts:
+                fit.save()
+            distribution.gather(fit.strategy, [fit.step])  # none leaves while another needs it
     except tf.errors.OpError as error:
         if cluster.size == 1:
             raise

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from gpt2 import cli
+from gpt2 import cli, runtime
 from gpt2.hparams import HParams
 
 # Tokens before, tokens after, and how many of these: as the tasks of each kind have them.
@@ -36,7 +36,7 @@ def benchmark(
     :n_head=12 : likewise
     :n_embd=768 : likewise
     """
-    cli.load_tensorflow()
+    runtime.start()
     import tensorflow as tf
 
     from gpt2.model import init_params, model

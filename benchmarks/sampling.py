@@ -12,7 +12,7 @@ import numpy as np
 import peers
 import tensorflow as tf
 
-from gpt2 import checkpoint, cli, sample, weights
+from gpt2 import checkpoint, cli, runtime, sample, weights
 from gpt2.model import HParams, init_params
 
 SEED = 0
@@ -114,7 +114,7 @@ def benchmark(
         for name in (transformers, ctranslate2, llama_cpp)
         if importlib.util.find_spec(name.__name__)
     }
-    weights.for_sampling()  # before XLA is first used
+    runtime.start()  # before XLA is first used
     limit = bandwidth()
     lines = [
         f'Memory: {limit / 1e9:.1f} GB/s. Tokens per second; for prompt 512, seconds to its token.',

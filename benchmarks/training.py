@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from gpt2 import cli
+from gpt2 import cli, runtime
 from gpt2.hparams import HParams
 
 RATE = 1e-4
@@ -95,7 +95,7 @@ def measure(folder, hparams, precision, saving, size, length, repeat) -> list[tu
 
 def ours(folder, hparams, precision, saving) -> None:
     global step
-    cli.load_tensorflow()
+    runtime.start(precision, training=True)
     import tensorflow as tf
 
     from gpt2 import checkpoint, training

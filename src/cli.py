@@ -3,13 +3,11 @@
 import contextlib
 import difflib
 import functools
-import gc
 import inspect
 import io
 import os
 import signal
 import sys
-import tempfile
 import typing
 from collections.abc import Iterator
 
@@ -114,32 +112,6 @@ def _explain(command, error: str, script: str) -> str:
     near = difflib.get_close_matches(value.split('=')[0], flags, 2) if value[:2] == '--' else []
     meant = f' (did you mean {" or ".join(near)}?)' if near else ''
     return f'{text[:1].lower()}{text[1:]}: {value}{meant}; run: python {script} --help'
-
-
-def load_tensorflow() -> None:
-    """Import TensorFlow, say so on a terminal, and show its chatter only where it fails."""
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors only, once its logging is set up
-    message = 'Loading TensorFlow ...' if sys.stderr.isatty() else ''
-    print(message, end='', file=sys.stderr, flush=True)
-    terminal = os.dup(2)
-    gc.disable()  # what it brings stays: looking for garbage in it takes 0.6 s in all
-    with tempfile.TemporaryFile('w+') as chatter:
-        os.dup2(chatter.fileno(), 2)
-        try:
-            import tensorflow as tf
-
-            tf.get_logger().setLevel('ERROR')
-            tf.config.list_physical_devices()  # the search for a GPU is what chatters most
-        except Exception:
-            chatter.seek(0)
-            os.write(terminal, chatter.read().encode())
-            raise
-        finally:
-            gc.freeze()
-            gc.enable()
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            print('\r' + ' ' * len(message) + '\r' if message else '', end='', file=sys.stderr)
 
 
 def prompts(ask: str) -> Iterator[str]:

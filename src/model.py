@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from .errors import UserError
+from .fast import linear, logits
 from .fused import fused
 from .hparams import HParams, default_hparams
 
 __all__ = ['HParams', 'default_hparams', 'init_params', 'model', 'param_shapes']
 
-FEW = 128  # positions: below, turned weights are multiplied from the left
 SLICE = 256  # queries whose attention weights exist at once
 
 
@@ -144,39 +144,8 @@ def conv1d(x, scope):
     Or [out, in], as weights.for_sampling turns it.
     """
     *start, nx = shape_list(x)
-    x, w, b = tf.reshape(x, [-1, nx]), scope['w'], scope['b']
-    # Where w is turned not + b: XLA would add it within the product of a single x, far slower.
-    if len(w.shape) == 3:
-        y = tf.matmul(x, tf.cast(w[0], x.dtype)) + b
-    elif w.dtype == x.dtype and few(x):
-        y = tf.transpose(tf.matmul(w, x, transpose_b=True) - (-b[:, None]))
-    else:
-        y = product(x, w) - (-b)
+    y = linear(tf.reshape(x, [-1, nx]), scope['w'], scope['b'])
     return tf.reshape(y, [*start, y.shape[-1]])
-
-
-def few(x) -> bool:
-    """Whether x [rows, in] has few rows, known while tracing."""
-    return x.shape[0] is not None and x.shape[0] < FEW
-
-
-def product(x, w):
-    """x [rows, in] and w [out, in] to [rows, out].
-
-    Sums have the type of x, whatever type w is stored in; factors may be as short as w's.
-    """
-    if w.dtype == tf.bfloat16 != x.dtype and x.shape[0] != 1:
-        narrow = tf.cast(x, w.dtype)
-        if few(x):
-            return narrow_product(narrow, w)
-        return tf.cast(tf.matmul(narrow, w, transpose_b=True), x.dtype)
-    return tf.matmul(x, tf.cast(w, x.dtype), transpose_b=True)
-
-
-@tf.function(jit_compile=True, autograph=False)
-def narrow_product(x, w):
-    """A product of bfloat16 in float32, which XLA alone can."""
-    return tf.matmul(x, w, transpose_b=True, output_type=tf.float32)
 
 
 def attention_mask(nd, ns):
@@ -325,8 +294,8 @@ def hidden(
 def predict(params, h):
     """The logits, float32 [..., n_vocab], of what `hidden` gives."""
     *start, nx = shape_list(h)
-    logits = product(tf.reshape(h, [-1, nx]), params['wte'])
-    return tf.cast(tf.reshape(logits, [*start, logits.shape[-1]]), tf.float32)
+    y = logits(tf.reshape(h, [-1, nx]), params['wte'])
+    return tf.reshape(y, [*start, y.shape[-1]])
 
 
 def model(params: dict, hparams: HParams, X, past=None) -> dict:

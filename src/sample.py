@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from . import runtime
 from .errors import UserError
 from .hparams import HParams
 from .model import Past, block, hidden, predict
@@ -16,6 +17,8 @@ from .options import check_options
 
 CHUNK = 16  # most tokens drawn between two returns to Python, where Ctrl-C is heard
 BLOCK = 256  # tokens whose probabilities are summed first when one is drawn
+
+LESS = 'set a lower --batch_size or --length, or --precision bfloat16'
 
 one_block = tf.function(block, autograph=False)  # traced once, not n_layer times
 
@@ -123,34 +126,43 @@ def sample_sequence(
     )
     greedy = temperature < 1e-6  # below, the logits overflow
     filled = context.shape[1] - 1
-    cache = begin_cache(params, hparams, context[:, :-1], room=filled + length)
     tokens = [tf.constant(context)]
-    pause = 0.15 if show else 0.5  # seconds: those who watch are told more often
-    with tqdm(total=length, unit=' tokens', leave=False, disable=True if show else None) as bar:
-        start, count = 0, 1
-        while start < length:
-            began = time.perf_counter()
-            drawn = draw_chunk(
-                params,
-                hparams,
-                cache,
-                filled=tf.constant(filled + start),
-                token=tokens[-1][:, -1],
-                uniforms=tf.constant(_padded(uniforms[:, start : start + count], CHUNK)),
-                count=tf.constant(count),
-                temperature=tf.constant(1 if greedy else temperature, tf.float32),
-                top_p=tf.constant(top_p, tf.float32),
-                top_k=top_k,
-                greedy=greedy,
-                nucleus=top_p < 1,
-            )
-            tokens.append(drawn[:, :count])
-            if show:
-                show(tokens[-1].numpy())
-            bar.update(count)
-            start += count
-            in_time = int(count * pause / (time.perf_counter() - began))
-            count = min(max(1, in_time), CHUNK, length - start)
+
+    def draw_next(start, count):
+        drawn = draw_chunk(
+            params,
+            hparams,
+            cache,
+            filled=tf.constant(filled + start),
+            token=tokens[-1][:, -1],
+            uniforms=tf.constant(_padded(uniforms[:, start : start + count], CHUNK)),
+            count=tf.constant(count),
+            temperature=tf.constant(1 if greedy else temperature, tf.float32),
+            top_p=tf.constant(top_p, tf.float32),
+            top_k=top_k,
+            greedy=greedy,
+            nucleus=top_p < 1,
+        )
+        tokens.append(drawn[:, :count])
+        if show:
+            show(tokens[-1].numpy())
+
+    with runtime.explained(LESS):
+        with runtime.waiting('Compiling ...'):
+            cache = begin_cache(params, hparams, context[:, :-1], room=filled + length)
+            draw_next(0, 1)
+        pause = 0.15 if show else 0.5  # seconds: those who watch are told more often
+        with tqdm(
+            total=length, initial=1, unit=' tokens', leave=False, disable=True if show else None
+        ) as bar:
+            start = count = 1
+            while start < length:
+                began = time.perf_counter()
+                draw_next(start, count)
+                bar.update(count)
+                start += count
+                in_time = int(count * pause / (time.perf_counter() - began))
+                count = min(max(1, in_time), CHUNK, length - start)
     return tf.concat(tokens, axis=1)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from . import runtime
 from .errors import UserError
 from .hparams import HParams
 from .model import block, keep, norm, predict, split_past
@@ -43,17 +44,14 @@ class Scorer:
         """
         requests = self._fitting(requests)
         results = [None] * len(requests)
-        try:
-            with tqdm(requests, 'Scoring', unit=unit, leave=False, disable=None) as bar:
-                for numbers, scores in self._batches(requests):
-                    for number, score in zip(numbers, scores, strict=True):
-                        results[number] = score
-                    bar.update(len(numbers))
-        except tf.errors.ResourceExhaustedError as error:
-            raise UserError(
-                f'the memory is too small for {self.batch_size} rows at a time; '
-                'set a lower --batch_size'
-            ) from error
+        with (
+            runtime.explained(f'set a lower --batch_size than {self.batch_size}'),
+            tqdm(requests, 'Scoring', unit=unit, leave=False, disable=None) as bar,
+        ):
+            for numbers, scores in self._batches(requests):
+                for number, score in zip(numbers, scores, strict=True):
+                    results[number] = score
+                bar.update(len(numbers))
         return results
 
     def _fitting(self, requests) -> list:
@@ -66,6 +64,9 @@ class Scorer:
                     f'{len(continuation)} tokens after {len(context)} cannot be scored; '
                     f'give from 1 to the n_ctx of {n_ctx}, and at least one before them'
                 )
+            ids = np.concatenate([context, continuation])
+            if ids.min() < 0 or ids.max() >= self.hparams.n_vocab:  # zeros, on a GPU
+                raise UserError(f'a token id is outside 0 to {self.hparams.n_vocab - 1}')
             cut += len(context) > room
             fitting.append((context[-room:], continuation))
         say_cut(cut, len(requests), n_ctx)

@@ -4,15 +4,12 @@ import tensorflow as tf
 
 from .checkpoint import restore
 from .errors import UserError
+from .fast import on_gpu, wide_product
 from .hparams import HParams
 from .model import flatten, hidden, keep
 from .optimizer import SCALE, Optimizer
 
 SLICE, SMALL_SLICE = 512, 128  # positions whose logits exist at once; to save memory
-
-# On a GPU it pays to compile the step as a whole. On a CPU XLA has slower matrix products than
-# TensorFlow itself, by a fifth in float32 and to a fifth in bfloat16; see benchmarks/training.py.
-COMPILE = bool(tf.config.list_physical_devices('GPU'))
 
 
 def language_loss(params, hparams: HParams, inputs, targets, **options):
@@ -30,55 +27,79 @@ def cross_entropy(h, wte, labels, *, size: int):
     """The mean over positions, where h [positions, n_embd] @ wte are the logits.
 
     The logits of all positions would be the largest tensor by far. So those of `size` positions
-    live at a time, and become their share of the gradients at once.
+    live at a time, and become their share of the gradients at once: one turn of a loop after
+    another, also where XLA compiles it, which knows no other order. They, and the gradients, are
+    summed up in float32, whatever the type of h.
     """
     count = h.shape[0]
+    size = min(size, count)
+    padding = -count % size
 
     @tf.custom_gradient
     def mean(h, wte):
         low_wte = tf.cast(wte, h.dtype)
-        loss, d_h, d_wte = 0.0, [], 0.0
-        for start in range(0, count, size):
-            with tf.control_dependencies([d_wte] if start else []):  # one slice after another
-                rows, answers = h[start : start + size], labels[start : start + size]
-            logits = tf.matmul(rows, low_wte, transpose_b=True)
-            loss += slice_loss(logits, answers) / count
-            d_logits = slice_gradient(logits, answers)
-            d_h.append(tf.matmul(d_logits, low_wte))
-            d_wte += tf.cast(tf.matmul(d_logits, rows / count, transpose_a=True), wte.dtype)
+        rows_of = tf.pad(h, [[0, padding], [0, 0]])
+        labels_of = tf.pad(labels, [[0, padding]], constant_values=-1)
+
+        def turn(i, loss, d_h, d_wte):
+            rows = tf.ensure_shape(rows_of[i * size : (i + 1) * size], [size, h.shape[1]])
+            answers = tf.ensure_shape(labels_of[i * size : (i + 1) * size], [size])
+            logits = wide_product(rows, low_wte, transpose_b=True)
+            part, d_logits = slice_loss(logits, answers, h.dtype)
+            d_h = d_h.write(i, wide_product(d_logits, low_wte))
+            d_wte += wide_product(tf.transpose(d_logits), rows)
+            return [i + 1, loss + part, d_h, d_wte]
+
+        turns = (count + padding) // size
+        d_h = tf.TensorArray(tf.float32, turns, element_shape=[size, h.shape[1]])
+        _, loss, d_h, d_wte = tf.while_loop(
+            lambda i, *_: i < turns,
+            turn,
+            [tf.constant(0), tf.constant(0.0), d_h, tf.zeros(wte.shape)],
+            parallel_iterations=1,
+            maximum_iterations=turns,
+        )
 
         def gradient(upstream):
-            return tf.concat(d_h, 0) * tf.cast(upstream / count, h.dtype), upstream * d_wte
+            d = d_h.concat()[:count] * (upstream / count)
+            return tf.cast(d, h.dtype), d_wte * (upstream / count)
 
-        return loss, gradient
+        return loss / count, gradient
 
     return mean(h, tf.convert_to_tensor(wte))
 
 
 @tf.function(jit_compile=True)
-def slice_loss(logits, labels):
-    """The sum of the cross-entropies of logits [positions, n_vocab]."""
-    logits = tf.cast(logits, tf.float32)
-    return tf.reduce_sum(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-    )
+def slice_loss(logits, labels, dtype):
+    """The sum of the cross-entropies of logits [positions, n_vocab], and its gradient in `dtype`.
 
-
-@tf.function(jit_compile=True)
-def slice_gradient(logits, labels):
-    one_hot = tf.one_hot(labels, logits.shape[-1])
-    return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)) - one_hot, logits.dtype)
+    A position whose label is -1 does not count.
+    """
+    counts = labels >= 0
+    labels = tf.maximum(labels, 0)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    gradient = tf.nn.softmax(logits) - tf.one_hot(labels, logits.shape[-1])
+    gradient = tf.cast(tf.where(counts[:, None], gradient, 0), dtype)
+    return tf.reduce_sum(tf.where(counts, losses, 0)), gradient
 
 
 def dropout_masks(rate: float, seed):
-    """What model() takes as `dropout`: the same masks again for the same seed, two integers."""
+    """What model() takes as `dropout`: the same masks again for the same seed, two integers.
 
-    fold_in = tf.random.experimental.stateless_fold_in
+    They are made of whole numbers, which are the same compiled and not, and on every device;
+    TensorFlow's own are not.
+    """
+
+    def fold_in(seed, number):
+        return tf.random.experimental.stateless_fold_in(seed, number, alg='philox')
 
     def dropout(place):
         def drop(x, number):
-            mask = fold_in(fold_in(seed, place), number)
-            return tf.nn.experimental.stateless_dropout(x, rate, seed=mask)
+            mask_seed = fold_in(fold_in(seed, place), number)
+            options = {'minval': None, 'maxval': None, 'dtype': tf.uint32, 'alg': 'philox'}
+            bits = tf.random.stateless_uniform(tf.shape(x), mask_seed, **options)
+            kept = bits >= tf.constant(int(rate * 2**32), tf.uint32)
+            return tf.where(kept, x / (1 - rate), 0)
 
         return drop
 
@@ -121,9 +142,14 @@ class Trainer:
         self.variables = list(variables.values())
         scaled = self.dtype == tf.float16  # small gradients would be 0 in it
         self.optimizer = Optimizer(optimizer, variables, weight_decay, scaled)
-        # XLA takes no exchange between replicas: with several, it compiles what they do alone.
-        self._step = tf.function(self._step, jit_compile=COMPILE and self.replicas == 1)
-        self._gradients = tf.function(self._gradients, jit_compile=COMPILE)
+        # On a GPU it pays to compile the step as a whole. On a CPU XLA has slower matrix products
+        # than TensorFlow itself, by a fifth in float32 and to a fifth in bfloat16; see
+        # benchmarks/training.py. XLA takes no exchange between replicas: with several, it
+        # compiles what they do alone.
+        compiled = on_gpu()
+        self._step = tf.function(self._step, jit_compile=compiled and self.replicas == 1)
+        self._gradients = tf.function(self._gradients, jit_compile=compiled)
+        self.loss = tf.function(self.loss, jit_compile=compiled)
 
     def _local(self, variable):
         """This process's own first copy of a variable, or of a result."""
@@ -141,7 +167,7 @@ class Trainer:
         """
         rate, number = tf.constant(learning_rate, tf.float32), tf.constant(number, tf.int64)
         figures = self._step(inputs, targets, rate, number, tf.constant(float(stop)))
-        loss, norm, stop = map(float, figures)
+        loss, norm, stop = figures.numpy().tolist()  # all at once: a GPU is waited for each time
         return loss, norm, stop > 0
 
     def _step(self, inputs, targets, learning_rate, number, stop):
@@ -191,7 +217,6 @@ class Trainer:
             sums = [x / accumulate for x in sums]
         return sums
 
-    @tf.function(jit_compile=COMPILE)
     def loss(self, tokens):
         """The loss of tokens [batch, n], without dropout."""
         return language_loss(self.local, self.hparams, tokens, tokens, dtype=self.dtype)

@@ -69,7 +69,7 @@ def test_mistakes(argv, sentence):
 
 SCRIPT = """
 import sys
-from gpt2 import cli
+from gpt2 import cli, runtime
 from gpt2.errors import UserError
 
 def main(what: str = 'print'):
@@ -92,10 +92,10 @@ def main(what: str = 'print'):
         for line in cli.prompts('? '):
             print(line)
     if what == 'tensorflow':
-        cli.load_tensorflow()
+        runtime.start()
     if what == 'broken':
         sys.modules['tensorflow'] = None
-        cli.load_tensorflow()
+        runtime.start()
 
 def other(number: int = 1):
     '''

@@ -90,7 +90,7 @@ def test_long_rows_have_few_graphs(params, monkeypatch):
 
 
 def test_parameters_in_bfloat16(params):
-    """As a GPU has them: all of them."""
+    """All of them."""
     random = np.random.default_rng(5)
     requests = [([5, 6, 7], ids(random, 4, 9)) for _ in range(3)] + [([9], ids(random, 4, 9))]
     rounded = tf.nest.map_structure(lambda x: tf.cast(x, tf.bfloat16), params)
@@ -123,11 +123,17 @@ def test_what_cannot_be_scored(params, request_):
         Scorer(params, HPARAMS).score([request_])
 
 
+def test_ids_outside_the_vocabulary(params):
+    for request_ in ([1], [512]), ([-1], [1]):
+        with pytest.raises(UserError, match='a token id is outside 0 to 511'):
+            Scorer(params, HPARAMS).score([request_])
+
+
 def test_a_memory_that_is_too_small(params, monkeypatch):
     def exhausted(*_):
         raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
 
     scorer = Scorer(params, HPARAMS, batch_size=3)
     monkeypatch.setattr(scorer, '_states', exhausted)
-    with pytest.raises(UserError, match='too small for 3 rows at a time; set a lower --batch_size'):
+    with pytest.raises(UserError, match='too small for this; set a lower --batch_size than 3'):
         scorer.score([([1], [2])])

@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,14 +7,9 @@ from gpt2.checkpoint import load_params
 from gpt2.model import flatten, model
 from gpt2.model_folder import load_hparams
 from gpt2.sample import sample_sequence
-from gpt2.weights import XLA_FLAGS, default_precision, for_sampling
+from gpt2.weights import for_sampling
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
-
-
-@pytest.fixture(autouse=True)
-def flags(monkeypatch):
-    monkeypatch.setenv('XLA_FLAGS', os.environ.get('XLA_FLAGS', ''))
 
 
 @pytest.mark.parametrize(
@@ -62,16 +55,3 @@ def test_greedy_output_of_the_original(golden):
     for rows in (expected, expected[:1]):
         out = sample_sequence(params, hparams=HPARAMS, length=48, context=rows[:, :5], top_k=1)
         assert np.array_equal(out, rows)
-
-
-@pytest.mark.skipif(bool(tf.config.list_physical_devices('GPU')), reason='there is a GPU')
-def test_the_default_on_a_cpu():
-    assert default_precision() == 'float32'
-
-
-@pytest.mark.skipif(bool(tf.config.list_physical_devices('GPU')), reason='flags of CPUs')
-def test_the_users_own_xla_flags_stay_and_count_more(monkeypatch):
-    monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_prefer_vector_width=256')
-    for_sampling()
-    for_sampling()
-    assert os.environ['XLA_FLAGS'].split() == [*XLA_FLAGS, '--xla_cpu_prefer_vector_width=256']

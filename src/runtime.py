@@ -1,0 +1,166 @@
+"""TensorFlow's start: its environment, what it says, its GPU. Alone writes os.environ."""
+
+import contextlib
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+
+from . import compilations
+from .errors import UserError
+
+XLA_FLAGS = (
+    # Else XLA widens low weights before its loop over the tokens, all of them, and keeps both.
+    '--xla_disable_hlo_passes=while-loop-invariant-code-motion',
+    # Where the processor has them: 1.05 times as fast, in bfloat16 1.2 times.
+    '--xla_cpu_prefer_vector_width=512',
+)
+TF32 = 'GPT2_TF32'  # 1 or 0: whether a GPU may round the factors of float32 products to TF32
+DRIVER = '/dev/nvidiactl'  # there where NVIDIA's driver is
+
+
+def start(precision: str = 'float32', training: bool = False) -> None:
+    """Import TensorFlow, set up for this package: quiet, unless it fails; says so at a terminal.
+
+    precision: of the weights. float32 is computed in float32 on a GPU too, but in training, where
+    TensorFlow's own default stays, TF32 (10 bits) on cards that have it; $GPT2_TF32, 0 or 1,
+    decides for both. What the user has set in the environment counts more than what is set here.
+    """
+    _set_environment(precision, keep=not training)
+    if 'tensorflow' not in sys.modules:
+        _import_quietly()
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(tf32(training))
+    _say_devices(precision, training)
+
+
+def tf32(training: bool) -> bool:
+    """Whether float32 products may be computed in TF32; UserError where $GPT2_TF32 is neither."""
+    said = os.environ.get(TF32, '')
+    if said not in ('', '0', '1'):
+        raise UserError(f'{TF32} is 0 or 1, not {said!r}; run: unset {TF32}')
+    return said == '1' if said else training
+
+
+def _set_environment(precision: str, keep: bool) -> None:
+    own = [flag for flag in os.environ.get('XLA_FLAGS', '').split() if flag not in XLA_FLAGS]
+    os.environ['XLA_FLAGS'] = ' '.join([*XLA_FLAGS, *own])  # the last of the same name counts
+    os.environ.setdefault('TF_FORCE_GPU_ALLOW_GROWTH', 'true')  # others use the card, too
+    # What it loads of kept compilations it reports as errors: a processor's hints for tuning.
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    if precision != 'float32':
+        # oneDNN's own keeps the memory of the float32 tensors that the weights are made from.
+        os.environ.setdefault('TF_ONEDNN_USE_SYSTEM_ALLOCATOR', '1')
+    if keep and not own and not {'TF_XLA_FLAGS', 'tensorflow'} & {*os.environ, *sys.modules}:
+        if flags := compilations.keep(os.environ['XLA_FLAGS']):
+            os.environ['TF_XLA_FLAGS'] = flags
+
+
+def _import_quietly() -> None:
+    message = 'Loading TensorFlow ...' if sys.stderr.isatty() else ''
+    print(message, end='', file=sys.stderr, flush=True)
+    terminal = os.dup(2)
+    gc.disable()  # what it brings stays: looking for garbage in it takes 0.6 s in all
+    with tempfile.TemporaryFile('w+') as chatter:
+        os.dup2(chatter.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.get_logger().setLevel('ERROR')
+            tf.config.list_physical_devices()  # the search for a GPU is what chatters most
+        except Exception:
+            chatter.seek(0)
+            os.write(terminal, chatter.read().encode())
+            raise
+        finally:
+            gc.freeze()
+            gc.enable()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            print('\r' + ' ' * len(message) + '\r' if message else '', end='', file=sys.stderr)
+
+
+def _say_devices(precision: str, training: bool) -> None:
+    """At a terminal, once, the GPU in use; and wherever it is, what it cannot."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices('GPU')
+    if not gpus:
+        if sys.stderr.isatty() and os.path.exists(DRIVER) and not _hidden():
+            print('TensorFlow does not see the NVIDIA GPU; docs/gpu.md says why', file=sys.stderr)
+        return
+    details = tf.config.experimental.get_device_details(gpus[0])
+    name, able = details.get('device_name', 'a GPU'), details.get('compute_capability', (0, 0))
+    if training:
+        kind = 'TF32' if tf32(training) and able >= (8, 0) else 'float32'
+        print(f'Training on {name}; float32 products are computed in {kind}', file=sys.stderr)
+    elif sys.stderr.isatty():
+        free = _free_memory()
+        print(f'Sampling on {name}{free and f", {free} free"}', file=sys.stderr)
+    if precision == 'bfloat16' and able < (8, 0):
+        print(f'bfloat16 is no faster than float32 on {name}; float16 is', file=sys.stderr)
+
+
+def _hidden() -> bool:
+    """Whether the user has hidden all GPUs."""
+    return os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
+
+
+def _free_memory() -> str:
+    """What the first visible GPU has free, '38.2 GiB', or nothing where nobody tells."""
+    first = os.environ.get('CUDA_VISIBLE_DEVICES', '0').partition(',')[0]
+    query = ['nvidia-smi', '--query-gpu=memory.free', '--format=csv,noheader,nounits']
+    with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+        done = subprocess.run(
+            [*query, f'--id={first}'], capture_output=True, text=True, timeout=5, check=True
+        )
+        return f'{int(done.stdout) / 1024:.1f} GiB'
+    return ''
+
+
+@contextlib.contextmanager
+def explained(mend: str) -> Iterator[None]:
+    """Makes a UserError of what TensorFlow raises where a user can help: too little memory, for
+    which `mend` says what to do, and kept compilations that it cannot load."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.OpError, MemoryError) as error:
+        little = (tf.errors.ResourceExhaustedError, MemoryError)
+        if isinstance(error, little) or 'out of memory' in str(error).lower():  # as CUDA says it
+            raise UserError(f'the memory is too small for this; {mend}') from error
+        if compilations.forget():
+            raise UserError(
+                'what an earlier start compiled cannot be loaded and is removed; run the same '
+                'command again'
+            ) from error
+        raise
+
+
+@contextlib.contextmanager
+def waiting(text: str, after: float = 1.0) -> Iterator[None]:
+    """Shows `text` at a terminal while what is inside takes longer than `after` seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    shown = []
+
+    def show():
+        shown.append(text)
+        print(text, end='', file=sys.stderr, flush=True)
+
+    timer = threading.Timer(after, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if shown:
+            print('\r' + ' ' * len(text) + '\r', end='', file=sys.stderr, flush=True)
