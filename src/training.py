@@ -34,23 +34,21 @@ def cross_entropy(h, wte, labels, *, size: int):
     count = h.shape[0]
     size = min(size, count)
     padding = -count % size
+    turns = (count + padding) // size
 
     @tf.custom_gradient
     def mean(h, wte):
         low_wte = tf.cast(wte, h.dtype)
-        rows_of = tf.pad(h, [[0, padding], [0, 0]])
-        labels_of = tf.pad(labels, [[0, padding]], constant_values=-1)
+        rows = tf.reshape(tf.pad(h, [[0, padding], [0, 0]]), [turns, size, -1])
+        answers = tf.reshape(tf.pad(labels, [[0, padding]], constant_values=-1), [turns, size])
 
         def turn(i, loss, d_h, d_wte):
-            rows = tf.ensure_shape(rows_of[i * size : (i + 1) * size], [size, h.shape[1]])
-            answers = tf.ensure_shape(labels_of[i * size : (i + 1) * size], [size])
-            logits = wide_product(rows, low_wte, transpose_b=True)
-            part, d_logits = slice_loss(logits, answers, h.dtype)
+            logits = wide_product(rows[i], low_wte, transpose_b=True)
+            part, d_logits = slice_loss(logits, answers[i], h.dtype)
             d_h = d_h.write(i, wide_product(d_logits, low_wte))
-            d_wte += wide_product(tf.transpose(d_logits), rows)
+            d_wte += wide_product(tf.transpose(d_logits), rows[i])
             return [i + 1, loss + part, d_h, d_wte]
 
-        turns = (count + padding) // size
         d_h = tf.TensorArray(tf.float32, turns, element_shape=[size, h.shape[1]])
         _, loss, d_h, d_wte = tf.while_loop(
             lambda i, *_: i < turns,

@@ -11,7 +11,7 @@ from test_scripts import Terminal
 from test_training import new_trainer, steps
 
 from conftest import DATA, ROOT
-from gpt2 import fast, runtime
+from gpt2 import fast, runtime, training
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
 from gpt2.model import flatten, hidden, model, predict
@@ -188,6 +188,8 @@ def test_parameters_are_put_on_the_gpu_one_by_one(gpu, monkeypatch, precision):
 def test_the_compiled_training_step_is_the_one_of_the_cpu(monkeypatch, precision, saving):
     batches = dict(np.load(DATA / 'training.npz'))['batches'][:6, None]
     options = {'precision': precision, 'memory_saving_gradients': saving, 'dropout': 0.1, 'seed': 3}
+    monkeypatch.setattr(training, 'SLICE', 25)  # of 62 positions: three slices of the logits
+    monkeypatch.setattr(training, 'SMALL_SLICE', 25)
     plain = new_trainer(**options)
     expected = steps(plain, batches, 1e-3)
     believe(monkeypatch, (9, 0))
@@ -285,3 +287,14 @@ def test_tf32_that_is_neither_on_nor_off(monkeypatch):
     monkeypatch.setenv('GPT2_TF32', 'yes')
     with pytest.raises(UserError, match="GPT2_TF32 is 0 or 1, not 'yes'; run: unset GPT2_TF32"):
         runtime.start()
+
+
+def test_xla_holds_one_slice_of_logits_and_recomputes(run):
+    """By its own buffer assignment; before the slices were a loop, it held them all."""
+    flags = ['--n_layer', '2', '--n_embd', '48', '--n_head', '4', '--length', '1024']
+    done = run('benchmarks/training_memory.py', *flags, '--precisions', 'float32')
+    assert done.returncode == 0, done.stderr
+    rows = [row.strip('|').split('|') for row in done.stdout.splitlines()[2:]]
+    (plain, places), (saving, saving_places) = (map(int, row[2:]) for row in rows)
+    assert places == saving_places == 2  # the logits, and their gradient
+    assert saving < plain / 2
