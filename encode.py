@@ -2,7 +2,7 @@
 """Encodes text once and for all, so that a training starts at once."""
 
 from gpt2 import cli
-from gpt2.encode_dataset import encode_dataset
+from gpt2.data.encode_dataset import encode_dataset
 from gpt2.errors import UserError
 from gpt2.model_folder import find_model
 

@@ -46,7 +46,7 @@ def perplexity(
     :models_dir=models : Path to the parent folder of the model folders
     :precision=float32 : Type of the weights: float32, bfloat16 or float16
     """
-    from gpt2.perplexity import measure, read_documents
+    from gpt2.evaluation.perplexity import measure, read_documents
 
     if not files:
         raise UserError('no text is named; run: python evaluate.py perplexity FILE')
@@ -102,11 +102,11 @@ def tasks(
         os.environ.setdefault('TQDM_DISABLE', '1')  # for lm-eval's bars, which do not look
     here = Path(__file__).resolve().parent  # lm-eval imports an evaluate that is not this file
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != here]
-    from gpt2.tasks import find_tasks, run_tasks, table
+    from gpt2.evaluation.lm_eval_tasks import find_tasks, run_tasks, table
 
     loaded = find_tasks(names.split(','), include_path)
     runtime.start()
-    from gpt2.harness import GPT2
+    from gpt2.evaluation.lm_eval_model import GPT2
 
     lm = GPT2(folder.name, folder.parent, batch_size, seed)
     runs = run_tasks(lm, loaded, shots, limit, seed)
@@ -158,7 +158,7 @@ def lambada(
     """
     folder, hparams = find(model_name, models_dir, batch_size, output_path)
     check_limit(limit)
-    from gpt2.lambada import find_lambada, measure, read_examples
+    from gpt2.evaluation.lambada import find_lambada, measure, read_examples
 
     again = shlex.join(['python', 'evaluate.py', *sys.argv[1:]])
     path = find_lambada(data_dir, base_url, again)
@@ -181,7 +181,8 @@ def find(model_name: str, models_dir: str, batch_size: int, output_path: str | N
 
 def load_scorer(folder: Path, hparams, batch_size: int, precision: str = 'float32'):
     runtime.start(precision)
-    from gpt2 import checkpoint, score, weights
+    from gpt2 import checkpoint, weights
+    from gpt2.evaluation import score
 
     convert = None if precision == 'float32' else weights.for_sampling(precision)
     with runtime.explained('take a smaller --model_name'):

@@ -8,7 +8,7 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     python_requires='>=3.10',
-    packages=['gpt2'],
+    packages=['gpt2', 'gpt2.data', 'gpt2.evaluation', 'gpt2.training'],
     package_dir={'gpt2': 'src'},
     scripts=[
         'download_model.py',

@@ -18,15 +18,15 @@ import numpy as np
 from tqdm import tqdm
 
 from gpt2 import cli, runtime
-from gpt2.cluster import Cluster, find_cluster
+from gpt2.data.load_dataset import Sampler, batches, load_dataset
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
 from gpt2.hparams import HParams
-from gpt2.load_dataset import Sampler, batches, load_dataset
 from gpt2.model_folder import find_model
 from gpt2.options import check_precision
-from gpt2.run_folder import VOCABULARY, RunFolder, Start, find_start
-from gpt2.schedule import learning_rate_at
+from gpt2.training.cluster import Cluster, find_cluster
+from gpt2.training.run_folder import VOCABULARY, RunFolder, Start, find_start
+from gpt2.training.schedule import learning_rate_at
 
 
 def train(
@@ -143,7 +143,7 @@ def train(
     runtime.start(precision, training=True)
     import tensorflow as tf
 
-    from gpt2 import distribution
+    from gpt2.training import distribution
 
     if precision == 'float16' and not tf.config.list_physical_devices('GPU'):
         print('float16 is very slow without a GPU; bfloat16 is not', file=sys.stderr)
@@ -203,7 +203,9 @@ class Fit:
     def __init__(self, flags, cluster: Cluster, run: RunFolder, start: Start, enc, *samplers):
         import tensorflow as tf
 
-        from gpt2 import checkpoint, distribution, model, training
+        from gpt2 import checkpoint, model
+        from gpt2.training import distribution
+        from gpt2.training import trainer as training
 
         self.flags, self.run, self.enc, self.is_chief = flags, run, enc, cluster.is_chief
         self.sampler, self.val_sampler = samplers
@@ -255,7 +257,7 @@ class Fit:
 
         Returns whether the run has an optimizer's state to go on with.
         """
-        from gpt2 import distribution
+        from gpt2.training import distribution
 
         own = ('dataset', 'val_dataset', 'models_dir')  # may differ from machine to machine
         shared = {name: value for name, value in vars(self.flags).items() if name not in own}

@@ -39,8 +39,9 @@ def benchmark(
     runtime.start()
     import tensorflow as tf
 
-    from gpt2.model import init_params, model
-    from gpt2.score import Scorer
+    from gpt2.evaluation.score import Scorer
+    from gpt2.model import model
+    from gpt2.params import init_params
 
     hparams = HParams(n_vocab=50257, n_layer=n_layer, n_head=n_head, n_embd=n_embd)
     params = init_params(hparams, seed=0)

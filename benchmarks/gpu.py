@@ -29,9 +29,10 @@ from gpt2 import checkpoint, cli, fast, options, runtime, sample, weights
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
 from gpt2.hparams import default_hparams
-from gpt2.model import init_params, model, param_shapes
+from gpt2.model import model
 from gpt2.model_folder import load_hparams
-from gpt2.training import Trainer
+from gpt2.params import init_params, param_shapes
+from gpt2.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / 'tests' / 'data'

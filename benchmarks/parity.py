@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from gpt2.checkpoint import load_params
-from gpt2.model import HParams, flatten, init_params, model
+from gpt2.model import HParams, model
 from gpt2.model_folder import load_hparams
+from gpt2.params import flatten, init_params
 from gpt2.sample import sample_sequence, top_k_logits, top_p_logits
 
 DATA = Path(__file__).resolve().parent.parent / 'tests' / 'data'

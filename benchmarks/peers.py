@@ -2,7 +2,8 @@
 
 import os
 
-from gpt2.model import HParams, flatten
+from gpt2.model import HParams
+from gpt2.params import flatten
 
 
 def transformers_model(params: dict, hparams: HParams):

@@ -13,7 +13,8 @@ import peers
 import tensorflow as tf
 
 from gpt2 import checkpoint, cli, runtime, sample, weights
-from gpt2.model import HParams, init_params
+from gpt2.model import HParams
+from gpt2.params import init_params
 
 SEED = 0
 ONE_TEXT = ('llama_cpp',)  # its Python binding makes no batches

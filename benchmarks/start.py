@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from gpt2 import checkpoint, cli
-from gpt2.model import HParams, init_params
+from gpt2.model import HParams
+from gpt2.params import init_params
 
 ROOT = Path(__file__).resolve().parent.parent
 

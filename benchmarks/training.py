@@ -98,7 +98,8 @@ def ours(folder, hparams, precision, saving) -> None:
     runtime.start(precision, training=True)
     import tensorflow as tf
 
-    from gpt2 import checkpoint, training
+    from gpt2 import checkpoint
+    from gpt2.training import trainer as training
 
     params = checkpoint.load_params(folder, hparams)
     options = {'memory_saving_gradients': saving, 'precision': precision}
@@ -149,7 +150,7 @@ def write_models(folder, hparams) -> int:
     from peers import transformers_model
 
     from gpt2 import checkpoint
-    from gpt2.model import init_params
+    from gpt2.params import init_params
 
     params = init_params(hparams, seed=0)
     checkpoint.save_params(Path(folder, 'model.ckpt'), params)

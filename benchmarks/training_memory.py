@@ -53,8 +53,8 @@ def compile_step(precision: str, save: str, *shape: str) -> None:
     runtime.start(precision, training=True)
     import tensorflow as tf
 
-    from gpt2 import training
-    from gpt2.model import init_params
+    from gpt2.params import init_params
+    from gpt2.training import trainer as training
 
     training.on_gpu = lambda: True
     hparams = HParams(*map(int, shape))

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from .errors import UserError
 from .hparams import HParams
-from .model import flatten, nest, param_shapes
 from .model_folder import checkpoint_prefix, how_to_mend
+from .params import flatten, nest, param_shapes
 
 
 def load_params(folder_or_prefix, hparams: HParams, convert: Callable | None = None) -> dict:

@@ -47,13 +47,31 @@ def write_vocabulary(folder, n_vocab):
 def write_model(folder, hparams):
     """Random parameters, and the demo model's vocabulary, which is of 1024 tokens."""
     from gpt2.checkpoint import save_params
-    from gpt2.model import init_params
+    from gpt2.params import init_params
 
     folder.mkdir(parents=True)
     for name in ('encoder.json', 'vocab.bpe'):
         shutil.copy(ROOT / 'models' / 'demo' / name, folder)
     (folder / 'hparams.json').write_text(json.dumps(vars(hparams)))
     save_params(folder / 'model.ckpt', init_params(hparams, seed=1))
+
+
+def new_trainer(**options):
+    """A Trainer of tests/data/tiny-random, from which OpenAI's training went."""
+    from gpt2.checkpoint import load_params
+    from gpt2.model_folder import load_hparams
+    from gpt2.training.trainer import Trainer
+
+    hparams = load_hparams(DATA / 'tiny-random')
+    return Trainer(load_params(DATA / 'tiny-random', hparams), hparams, **options)
+
+
+def steps(trainer, batches, rate, first=0):
+    """The loss of each step over batches [steps, accumulate, batch, n]."""
+    import tensorflow as tf
+
+    batches = enumerate(tf.constant(batches), start=first)
+    return [trainer.step(batch, batch, rate, number)[0] for number, batch in batches]
 
 
 @pytest.fixture
@@ -85,3 +103,12 @@ def run(tmp_path):
         return subprocess.run([sys.executable, ROOT / script, *map(str, args)], cwd=cwd, **options)
 
     return run
+
+
+@pytest.fixture
+def no_tensorflow(tmp_path, monkeypatch):
+    """Importing TensorFlow ends the process: what is said before costs the user no wait."""
+    folder = tmp_path / 'no_tensorflow'
+    folder.mkdir()
+    (folder / 'tensorflow.py').write_text('import os\nos._exit(99)\n')
+    monkeypatch.setenv('PYTHONPATH', f'{folder}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from gpt2.checkpoint import load_params, save_params
 from gpt2.errors import UserError
-from gpt2.model import flatten, init_params
 from gpt2.model_folder import load_hparams
+from gpt2.params import flatten, init_params
 
 DATA_FILE = 'model.ckpt.data-00000-of-00001'
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from gpt2 import encode_dataset
+from gpt2.data import encode_dataset
+from gpt2.data.load_dataset import load_dataset
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
-from gpt2.load_dataset import load_dataset
 
 MEGABYTE = 2**20
 

@@ -13,10 +13,10 @@ import sys
 
 import pytest
 from test_download_model import server  # noqa: F401  a fixture
-from test_scripts import Terminal, no_tensorflow  # noqa: F401  a fixture
 
 from conftest import ROOT
-from gpt2.lambada import find_lambada
+from gpt2.evaluation.lambada import find_lambada
+from terminal import Terminal
 
 TEXT = 'ROMEO:\nBut, soft! what light through yonder window breaks?\n' * 12
 PASSAGES = [
@@ -156,7 +156,7 @@ def lambada(server, tmp_path, *argv):  # noqa: F811
     server.files['/lambada_test.jsonl'] = CONTENT
     code = f"""
 import runpy, sys
-from gpt2 import lambada
+from gpt2.evaluation import lambada
 lambada.SIZE, lambada.SHA256 = {len(CONTENT)}, {hashlib.sha256(CONTENT).hexdigest()!r}
 sys.argv = ['evaluate.py', 'lambada', *sys.argv[1:]]
 runpy.run_path({str(ROOT / 'evaluate.py')!r}, run_name='__main__')"""
@@ -176,8 +176,8 @@ def test_lambada(server, tmp_path, monkeypatch):  # noqa: F811
     assert result['last_word_accuracy'] <= result['last_token_accuracy']
     assert result['last_word_perplexity'] >= result['last_token_perplexity'] > 1
     assert len(server.gets()) == 1
-    monkeypatch.setattr('gpt2.lambada.SIZE', len(CONTENT))
-    monkeypatch.setattr('gpt2.lambada.SHA256', hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr('gpt2.evaluation.lambada.SIZE', len(CONTENT))
+    monkeypatch.setattr('gpt2.evaluation.lambada.SHA256', hashlib.sha256(CONTENT).hexdigest())
     find_lambada(tmp_path / 'data', server.url, 'again')
     assert len(server.gets()) == 1  # what is there and whole is not fetched again
 

@@ -7,18 +7,19 @@ import stat
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_scripts import Terminal
-from test_training import new_trainer, steps
 
-from conftest import DATA, ROOT
-from gpt2 import fast, runtime, training
+from conftest import DATA, ROOT, new_trainer, steps
+from gpt2 import fast, runtime
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
-from gpt2.model import flatten, hidden, model, predict
+from gpt2.evaluation.score import Scorer
+from gpt2.model import hidden, model, predict
 from gpt2.model_folder import load_hparams
+from gpt2.params import flatten
 from gpt2.sample import sample_sequence
-from gpt2.score import Scorer
+from gpt2.training import trainer as training
 from gpt2.weights import for_sampling
+from terminal import Terminal
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
 PRECISIONS = ('float32', 'bfloat16', 'float16')

@@ -8,21 +8,9 @@ from conftest import DATA
 from gpt2 import model as model_module
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
-from gpt2.model import (
-    HParams,
-    default_hparams,
-    flatten,
-    gelu,
-    hidden,
-    init_params,
-    model,
-    nest,
-    norm,
-    param_shapes,
-    predict,
-    split_past,
-)
+from gpt2.model import HParams, default_hparams, gelu, hidden, model, norm, predict, split_past
 from gpt2.model_folder import load_hparams
+from gpt2.params import flatten, init_params, nest, param_shapes
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
 

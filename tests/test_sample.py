@@ -9,8 +9,9 @@ from conftest import DATA
 from gpt2 import sample
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
-from gpt2.model import HParams, flatten, init_params, model
+from gpt2.model import HParams, model
 from gpt2.model_folder import load_hparams
+from gpt2.params import flatten, init_params
 from gpt2.sample import sample_sequence, samples, size_class, top_k_logits, top_p_logits
 
 HPARAMS = load_hparams(DATA / 'tiny-random')

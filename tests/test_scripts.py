@@ -1,33 +1,21 @@
 """The samplers, run as a user runs them."""
 
-import fcntl
 import importlib
 import io
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 
 import pytest
 
 from conftest import ROOT, write_model
 from gpt2.hparams import HParams
+from terminal import Terminal
 
 FRAME = '=' * 40 + ' SAMPLE {} ' + '=' * 40
-
-
-@pytest.fixture
-def no_tensorflow(tmp_path, monkeypatch):
-    """Importing TensorFlow ends the process: what is said before costs the user no wait."""
-    folder = tmp_path / 'no_tensorflow'
-    folder.mkdir()
-    (folder / 'tensorflow.py').write_text('import os\nos._exit(99)\n')
-    monkeypatch.setenv('PYTHONPATH', f'{folder}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
 
 
 def frames(text):
@@ -146,38 +134,6 @@ def test_mistakes_before_tensorflow(run, no_tensorflow, script, args, sentence):
     assert (done.returncode, done.stdout) == (2, '')
     assert re.search(f'^{script}: .*{sentence}', done.stderr)
     assert done.stderr.count('\n') == 1
-
-
-class Terminal:
-    """A script on a terminal of its own."""
-
-    def __init__(self, *argv, **options):
-        pid, self.fd = pty.fork()
-        if pid == 0:
-            os.chdir(options['cwd'])
-            os.execv(sys.executable, [sys.executable, *map(str, argv)])
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack('4H', 40, 120, 0, 0))
-        self.pid, self.text = pid, ''
-
-    def type(self, keys):
-        os.write(self.fd, keys.encode())
-
-    def read(self):
-        self.text += os.read(self.fd, 4096).decode('utf-8', 'replace')
-
-    def wait_for(self, text, times=1):
-        deadline = time.monotonic() + 120
-        while self.text.count(text) < times:
-            assert time.monotonic() < deadline, self.text
-            self.read()
-
-    def end(self):
-        try:
-            while data := os.read(self.fd, 4096):
-                self.text += data.decode('utf-8', 'replace')
-        except OSError:  # Linux says so when the other side is closed
-            pass
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def test_a_session_at_a_terminal(tmp_path):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from test_scripts import Terminal
 
 from conftest import ROOT, write_model
 from gpt2.hparams import HParams
+from terminal import Terminal
 
 GPUS = tf.config.list_physical_devices('GPU')
 FLAGS = {

@@ -4,8 +4,9 @@ import tensorflow as tf
 
 from conftest import DATA
 from gpt2.checkpoint import load_params
-from gpt2.model import flatten, model
+from gpt2.model import model
 from gpt2.model_folder import load_hparams
+from gpt2.params import flatten
 from gpt2.sample import sample_sequence
 from gpt2.weights import for_sampling
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import regex as re
 
-from .encoder import END_OF_TEXT, Encoder, get_encoder
-from .errors import UserError
+from ..encoder import END_OF_TEXT, Encoder, get_encoder
+from ..errors import UserError
 from .read_text import find_files, read_pieces
 
 # A long document becomes chunks of 2**20 to 2**21 letters: some 300,000 tokens of English, of

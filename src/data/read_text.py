@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .errors import UserError
+from ..errors import UserError
 
 ROWS = ('.csv', '.jsonl')
 READ_LETTERS = 2**20  # of plain text at a time

@@ -2,11 +2,12 @@
 
 import tensorflow as tf
 
-from .checkpoint import restore
-from .errors import UserError
-from .fast import on_gpu, wide_product
-from .hparams import HParams
-from .model import flatten, hidden, keep
+from ..checkpoint import restore
+from ..errors import UserError
+from ..fast import on_gpu, wide_product
+from ..hparams import HParams
+from ..model import hidden, keep
+from ..params import flatten
 from .optimizer import SCALE, Optimizer
 
 SLICE, SMALL_SLICE = 512, 128  # positions whose logits exist at once; to save memory

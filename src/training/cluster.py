@@ -8,7 +8,7 @@ import time
 
 from tqdm import tqdm
 
-from .errors import UserError
+from ..errors import UserError
 
 PATIENCE = 600  # seconds that a worker waits for another to start
 

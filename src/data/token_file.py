@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .errors import UserError
+from ..errors import UserError
 
 CHECKED_BYTES = 2**24  # of each file, when it is opened; the rest when it is read
 READ_BYTES = 2**20  # at a time, where chunks are unpacked

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .download import File, fetch
-from .encoder import Encoder
-from .errors import UserError
-from .read_text import read_pieces
+from ..data.read_text import read_pieces
+from ..download import File, fetch
+from ..encoder import Encoder
+from ..errors import UserError
 
 BASE_URL = 'https://openaipublic.blob.core.windows.net/gpt-2/data'
 NAME, SIZE = 'lambada_test.jsonl', 1819752

@@ -13,7 +13,7 @@ import numpy as np
 from lm_eval import evaluate
 from lm_eval.tasks import TaskManager
 
-from .errors import UserError
+from ..errors import UserError
 
 BOOTSTRAP = 1000  # resamples for the standard errors that no formula gives
 HEADER = ('task', 'shots', 'metric', 'value', 'stderr')

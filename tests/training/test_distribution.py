@@ -13,10 +13,10 @@ import pytest
 from test_train import arguments, facts, small, wait_for_step, weights  # noqa: F401
 
 from conftest import DATA, ROOT
-from gpt2.cluster import ALONE, Cluster, find_cluster
+from gpt2.data.load_dataset import load_dataset
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
-from gpt2.load_dataset import load_dataset
+from gpt2.training.cluster import ALONE, Cluster, find_cluster
 
 TWO = {'cluster': {'worker': ['a:1', 'b:2']}, 'task': {'type': 'worker', 'index': 1}}
 PIPES = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
@@ -154,10 +154,10 @@ import tensorflow as tf
 halves = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, halves)
 
-from gpt2 import distribution
+from gpt2.training import distribution
 from gpt2.checkpoint import load_params, save_tensors
 from gpt2.model_folder import load_hparams
-from gpt2.training import Trainer
+from gpt2.training.trainer import Trainer
 
 data, state, precision = sys.argv[1:]
 hparams = load_hparams(data)

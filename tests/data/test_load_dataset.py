@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from gpt2 import encode_dataset, read_text, token_file
-from gpt2.encode_dataset import PLACE, SEPARATOR, chunk_texts, cut, encode_text
+from gpt2.data import encode_dataset, read_text, token_file
+from gpt2.data.encode_dataset import PLACE, SEPARATOR, chunk_texts, cut, encode_text
+from gpt2.data.load_dataset import Sampler, batches, load_dataset
+from gpt2.data.read_text import find_files
 from gpt2.encoder import Encoder, bytes_to_unicode, get_encoder
 from gpt2.errors import UserError
-from gpt2.load_dataset import Sampler, batches, load_dataset
-from gpt2.read_text import find_files
 
 AWKWARD = st.text(
     st.sampled_from("aaasltré漢1२'''!.?\u0301\U0001f600_ \n\t\u3000\u00a0\r\x1c")
@@ -365,8 +365,8 @@ def test_an_npz_written_anew_while_it_is_read(tmp_path, enc):
 LIMITED = r"""
 import re, resource, sys
 import numpy as np
-from gpt2.load_dataset import Sampler, batches
-from gpt2.token_file import read_npz
+from gpt2.data.load_dataset import Sampler, batches
+from gpt2.data.token_file import read_npz
 
 used = int(re.search('VmData:\s+(\d+)', open('/proc/self/status').read())[1]) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (used + 2**25,) * 2)  # 32 MiB more

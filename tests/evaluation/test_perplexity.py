@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from conftest import DATA, ROOT
 from gpt2.checkpoint import load_params
-from gpt2.encode_dataset import BLOCK_LETTERS, encode_dataset
+from gpt2.data.encode_dataset import BLOCK_LETTERS, encode_dataset
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
+from gpt2.evaluation.perplexity import count, measure, read_documents, windows
+from gpt2.evaluation.score import Scorer
 from gpt2.model import model
 from gpt2.model_folder import load_hparams
-from gpt2.perplexity import count, measure, read_documents, windows
-from gpt2.score import Scorer
 
 MODELS = {'demo': ROOT / 'models' / 'demo', 'tiny': DATA / 'tiny-random'}
 

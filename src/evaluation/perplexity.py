@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .encode_dataset import BLOCK_LETTERS, cut
-from .encoder import END_OF_TEXT, Encoder
-from .errors import UserError
-from .read_text import find_files, read_pieces
-from .token_file import read_npz
+from ..data.encode_dataset import BLOCK_LETTERS, cut
+from ..data.read_text import find_files, read_pieces
+from ..data.token_file import read_npz
+from ..encoder import END_OF_TEXT, Encoder
+from ..errors import UserError
 
 
 def read_documents(

@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from . import runtime
-from .errors import UserError
-from .hparams import HParams
-from .model import block, keep, norm, predict, split_past
+from .. import runtime
+from ..errors import UserError
+from ..hparams import HParams
+from ..model import block, keep, norm, predict, split_past
 
 SLICE = 512  # positions whose logits exist at one time: 103 MB of them for n_vocab 50257
 LONG = 512  # tokens from which a row's length, rounded up to a multiple of STEP, has its own graph

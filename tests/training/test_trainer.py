@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import DATA
+from conftest import DATA, new_trainer, steps
 from gpt2 import model
 from gpt2.checkpoint import load_params, save_tensors
 from gpt2.errors import UserError
-from gpt2.model import flatten
 from gpt2.model_folder import load_hparams
-from gpt2.schedule import learning_rate_at
-from gpt2.training import Trainer, cross_entropy
+from gpt2.params import flatten
+from gpt2.training.schedule import learning_rate_at
+from gpt2.training.trainer import Trainer, cross_entropy
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
 
@@ -18,16 +18,6 @@ HPARAMS = load_hparams(DATA / 'tiny-random')
 def golden():
     """Losses and parameters of nshepperd's fork, trained from tests/data/tiny-random."""
     return dict(np.load(DATA / 'training.npz'))
-
-
-def new_trainer(**options):
-    return Trainer(load_params(DATA / 'tiny-random', HPARAMS), HPARAMS, **options)
-
-
-def steps(trainer, batches, rate, first=0):
-    """The loss of each step over batches [steps, accumulate, batch, n]."""
-    batches = enumerate(tf.constant(batches), start=first)
-    return [trainer.step(batch, batch, rate, number)[0] for number, batch in batches]
 
 
 def compare(trainer, losses, golden, name, atol=1e-3):

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
+from ..errors import UserError
 from .cluster import Cluster
-from .errors import UserError
 
 
 def get_strategy(cluster: Cluster) -> tf.distribute.Strategy:

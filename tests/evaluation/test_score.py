@@ -7,9 +7,9 @@ import tensorflow as tf
 from conftest import DATA
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
+from gpt2.evaluation.score import SLICE, Scorer, likelihoods
 from gpt2.model import model
 from gpt2.model_folder import load_hparams
-from gpt2.score import SLICE, Scorer, likelihoods
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
 
@@ -80,8 +80,8 @@ def test_a_shared_context_is_computed_once(params, monkeypatch):
 
 
 def test_long_rows_have_few_graphs(params, monkeypatch):
-    monkeypatch.setattr('gpt2.score.LONG', 24)
-    monkeypatch.setattr('gpt2.score.STEP', 24)
+    monkeypatch.setattr('gpt2.evaluation.score.LONG', 24)
+    monkeypatch.setattr('gpt2.evaluation.score.STEP', 24)
     random = np.random.default_rng(6)
     requests = [(ids(random, 10, 40), ids(random, 1, 25)) for _ in range(24)]
     scorer = Scorer(params, HPARAMS, batch_size=2)

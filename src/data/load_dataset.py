@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .cluster import ALONE, Cluster
+from ..encoder import Encoder
+from ..errors import UserError
+from ..training.cluster import ALONE, Cluster
 from .encode_dataset import chunk_texts, encode_text, say
-from .encoder import Encoder
-from .errors import UserError
 from .read_text import find_files, read_pieces
 from .token_file import read_npz, spool
 

@@ -16,8 +16,8 @@ from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.api.registry import get_model  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
 
-from gpt2.harness import GPT2  # noqa: E402
-from gpt2.tasks import find_tasks, run_tasks, table  # noqa: E402
+from gpt2.evaluation.lm_eval_model import GPT2  # noqa: E402
+from gpt2.evaluation.lm_eval_tasks import find_tasks, run_tasks, table  # noqa: E402
 
 WORDS = 'love honour king heart night day death crown sword father mother son grace lord'.split()
 LONG = 'The king is dead, long live the king! ' * 30  # more tokens than the demo's n_ctx of 256
@@ -235,7 +235,7 @@ def everything():
 
 
 def test_an_unknown_task_and_the_nearest(mine, everything, monkeypatch):
-    monkeypatch.setattr('gpt2.tasks.TaskManager', lambda **_: everything)
+    monkeypatch.setattr('gpt2.evaluation.lm_eval_tasks.TaskManager', lambda **_: everything)
     sentence = r"no task is called 'lambda_openai' \(did you mean lambada_openai .*run: lm-eval ls"
     for folder in (mine, None):
         with pytest.raises(UserError, match=sentence):

@@ -13,11 +13,11 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from .checkpoint import load_params
-from .encoder import END_OF_TEXT, get_encoder
-from .errors import UserError
-from .model_folder import find_model, load_hparams
-from .sample import sample_sequence
+from ..checkpoint import load_params
+from ..encoder import END_OF_TEXT, get_encoder
+from ..errors import UserError
+from ..model_folder import find_model, load_hparams
+from ..sample import sample_sequence
 from .score import Scorer, say_cut
 
 CHUNK = 32  # tokens of an answer before it is first looked at for the strings that end it

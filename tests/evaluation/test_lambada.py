@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
-from gpt2.lambada import measure, read_examples
+from gpt2.evaluation.lambada import measure, read_examples
 
 
 @pytest.fixture

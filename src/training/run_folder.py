@@ -6,10 +6,10 @@ import re
 import shutil
 from pathlib import Path
 
-from .encoder import get_encoder
-from .errors import UserError
-from .hparams import HParams, default_hparams
-from .model_folder import checkpoint_prefix, find_model, load_hparams
+from ..encoder import get_encoder
+from ..errors import UserError
+from ..hparams import HParams, default_hparams
+from ..model_folder import checkpoint_prefix, find_model, load_hparams
 
 try:
     import fcntl
@@ -68,7 +68,7 @@ class RunFolder:
 
         state: named tensors; facts: what JSON can say.
         """
-        from .checkpoint import save_params, save_tensors, write_text
+        from ..checkpoint import save_params, save_tensors, write_text
 
         save_tensors(self.path / f'state-{step}', state)
         write_text(self.path / f'state-{step}.json', json.dumps(facts, indent=2) + '\n')
@@ -77,7 +77,7 @@ class RunFolder:
 
     def save_best(self, step: int, params: dict) -> None:
         """Write best/, the model with the lowest validation loss so far."""
-        from .checkpoint import save_params
+        from ..checkpoint import save_params
 
         best = self.path / 'best'
         save_params(best / f'model-{step}', params)
