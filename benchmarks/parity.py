@@ -46,9 +46,10 @@ def golden():
 
 
 def transformers_124m():
+    import peers
     import torch
-    from peers import transformers_model
 
+    peers.check()
     hparams = HParams(n_vocab=50257)
     params = init_params(hparams, seed=0)
     for i, value in enumerate(flatten(params).values()):  # gains and biases too
@@ -56,7 +57,7 @@ def transformers_124m():
     tokens = np.random.default_rng(0).integers(0, hparams.n_vocab, [1, hparams.n_ctx])
     ours = model(params, hparams, tokens)['logits']
     with torch.no_grad():
-        theirs = transformers_model(params, hparams)(torch.from_numpy(tokens)).logits.numpy()
+        theirs = peers.transformers_model(params, hparams)(torch.from_numpy(tokens)).logits.numpy()
     print(f'logits reach from {theirs.min():.1f} to {theirs.max():.1f}')
     show('Transformers, 124M shape, logits', ours, theirs)
 

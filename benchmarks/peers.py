@@ -1,9 +1,19 @@
 """Other projects' GPT-2, given this project's parameters."""
 
+import importlib.util
 import os
 
+from gpt2.errors import UserError
 from gpt2.model import HParams
 from gpt2.params import flatten
+
+
+def check() -> None:
+    """Raise UserError where PyTorch would end this process: both register one option of LLVM."""
+    if importlib.util.find_spec('triton'):
+        raise UserError(
+            "PyTorch's triton cannot be in one process with TensorFlow; run: pip uninstall triton"
+        )
 
 
 def transformers_model(params: dict, hparams: HParams):

@@ -1,5 +1,6 @@
 """Tokens per second beside other projects: the same random weights, prompts and lengths."""
 
+import functools
 import importlib.util
 import itertools
 import statistics
@@ -17,6 +18,13 @@ from gpt2.model import HParams
 from gpt2.params import init_params
 
 SEED = 0
+# Width, heads, layers; of large models six layers, as each costs the same.
+SHAPES = {
+    '124M': (768, 12, 12),
+    '355M': (1024, 16, 6),
+    '774M': (1280, 20, 6),
+    '1558M': (1600, 25, 6),
+}
 ONE_TEXT = ('llama_cpp',)  # its Python binding makes no batches
 
 
@@ -96,6 +104,7 @@ def benchmark(
     lengths: str = '128,1000',
     batches: str = '1,8',
     precisions: str = 'float32,bfloat16',
+    models: str = '124M,355M,1558M',
     repeat: int = 5,
     output: str = 'sampling.md',
 ):
@@ -105,60 +114,65 @@ def benchmark(
     :lengths=128,1000 : Tokens to sample after a prompt of 8
     :batches=1,8 : Texts side by side
     :precisions=float32,bfloat16 : Types of the weights
+    :models=124M,355M,1558M : Shapes; of those after 124M six layers, at the first length and batch
     :repeat=5 : Rounds after a warm-up; the median counts
     :output=sampling.md : The table's file
     """
-    hparams = HParams(n_vocab=50257)
+    runtime.start()  # before XLA is first used
+    peers.check()
     engines = {'ours': ours}
     engines |= {
         name.__name__: name
         for name in (transformers, ctranslate2, llama_cpp)
         if importlib.util.find_spec(name.__name__)
     }
-    runtime.start()  # before XLA is first used
     limit = bandwidth()
     lines = [
         f'Memory: {limit / 1e9:.1f} GB/s. Tokens per second; for prompt 512, seconds to its token.',
         '',
-        '| precision | batch | prompt | tokens | limit | ' + ' | '.join(engines) + ' |',
-        '|---|---|---|---|---|' + '---|' * len(engines),
+        '| model | precision | batch | prompt | tokens | limit | ' + ' | '.join(engines) + ' |',
+        '|---|---|---|---|---|---|' + '---|' * len(engines),
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        params = init_params(hparams, seed=SEED)
-        size = sum(tf.size(x).numpy() for x in tf.nest.flatten(params))
-        checkpoint.save_params(folder / 'model.ckpt', params)
-        del params
-        cases = [
-            (int(batch), 8, int(length))
-            for batch in batches.split(',')
-            for length in lengths.split(',')
-        ] + [(1, 512, 1)]
-        for precision in precisions.split(','):
-            made = {name: make(folder, hparams, precision) for name, make in engines.items()}
-            running = {name: generate for name, generate in made.items() if generate}
-            for batch, prompt, length in cases:
-                context = np.random.default_rng(SEED).integers(0, 50256, [batch, prompt], np.int32)
-                took = {name: [] for name in running if batch == 1 or name not in ONE_TEXT}
-                for _ in range(repeat + 1):
-                    for name in took:
-                        work = lambda: running[name](context, length)  # noqa: B023, E731
-                        took[name].append(seconds(work))
-                medians = {name: statistics.median(times[1:]) for name, times in took.items()}
-                bytes_read = size * (4 if precision == 'float32' else 2)
-                figures = [f'{batch * limit / bytes_read:.1f}' if length > 1 else '']
-                for median in map(medians.get, engines):
-                    if median is None:
-                        figures.append('')
-                        continue
-                    figure = batch * length / median if length > 1 else median
-                    ratio = medians['ours'] / median
-                    figures.append(f'{figure:.{1 if length > 1 else 2}f} ({1 / ratio:.2f}x)')
-                row = [precision, batch, prompt, length, *figures]
-                lines.append('| ' + ' | '.join(map(str, row)) + ' |')
-                print(lines[-1], flush=True)
+    print('\n'.join(lines), flush=True)
+    cases = [(int(b), 8, int(n)) for b in batches.split(',') for n in lengths.split(',')]
+    for name in models.split(','):
+        chosen = cases + [(1, 512, 1), (1, 514, 1)] if name == '124M' else cases[:1]
+        with tempfile.TemporaryDirectory() as folder:
+            hparams = HParams(50257, 1024, *SHAPES[name])
+            params = init_params(hparams, seed=SEED)
+            size = sum(tf.size(x).numpy() for x in tf.nest.flatten(params))
+            checkpoint.save_params(Path(folder, 'model.ckpt'), params)
+            del params
+            for precision in precisions.split(','):
+                made = {x: make(Path(folder), hparams, precision) for x, make in engines.items()}
+                for batch, prompt, length in chosen:
+                    medians = measure(made, batch, prompt, length, repeat)
+                    read = size * (4 if precision == 'float32' else 2)
+                    figures = [f'{batch * limit / read:.1f}' if length > 1 else '']
+                    figures += [figure(medians, x, batch, length) for x in engines]
+                    row = [name, precision, batch, prompt, length, *figures]
+                    lines.append('| ' + ' | '.join(map(str, row)) + ' |')
+                    print(lines[-1], flush=True)
     Path(output).write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    print('\n'.join(lines))
+
+
+def measure(made: dict, batch: int, prompt: int, length: int, repeat: int) -> dict[str, float]:
+    """Each engine's median of seconds, in turns."""
+    context = np.random.default_rng(SEED).integers(0, 50256, [batch, prompt], np.int32)
+    took = {x: [] for x, run in made.items() if run and (batch == 1 or x not in ONE_TEXT)}
+    for _ in range(repeat + 1):
+        for x in took:
+            took[x].append(seconds(functools.partial(made[x], context, length)))
+    return {x: statistics.median(times[1:]) for x, times in took.items()}
+
+
+def figure(medians: dict, engine: str, batch: int, length: int) -> str:
+    """An engine's figure, and how many times as fast as it ours is."""
+    if engine not in medians:
+        return ''
+    shown = batch * length / medians[engine] if length > 1 else medians[engine]
+    ratio = medians[engine] / medians['ours']
+    return f'{shown:.{1 if length > 1 else 3}f} ({ratio:.2f}x)'
 
 
 if __name__ == '__main__':

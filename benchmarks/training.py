@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import peers
 from tqdm import tqdm
 
 from gpt2 import cli, runtime
@@ -43,6 +44,7 @@ def benchmark(
     :n_head=12 : likewise
     :n_layer=12 : likewise
     """
+    peers.check()
     hparams = HParams(50257, 1024, n_embd, n_head, n_layer)
     os.environ |= {'TF_CPP_MIN_LOG_LEVEL': '3', 'TRANSFORMERS_VERBOSITY': 'error'}
     with tempfile.TemporaryDirectory() as folder:
@@ -147,14 +149,12 @@ def peak() -> float:
 
 def write_models(folder, hparams) -> int:
     """A random model, for both, in `folder`; returns the number of its parameters."""
-    from peers import transformers_model
-
     from gpt2 import checkpoint
     from gpt2.params import init_params
 
     params = init_params(hparams, seed=0)
     checkpoint.save_params(Path(folder, 'model.ckpt'), params)
-    model = transformers_model(params, hparams)
+    model = peers.transformers_model(params, hparams)
     model.save_pretrained(Path(folder, 'transformers'))
     return model.num_parameters()
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 
 import regex as re
 
@@ -152,8 +153,12 @@ class _WordCache(dict):
 
 
 def get_encoder(model_name: str, models_dir='models') -> Encoder:
-    """The encoder of a model's encoder.json and vocab.bpe; raises UserError if they are broken."""
-    folder = find_model(model_name, models_dir, files=('encoder.json', 'vocab.bpe'))
+    """The encoder of a model, by its name; raises UserError if its files are broken."""
+    return read_encoder(find_model(model_name, models_dir, files=('encoder.json', 'vocab.bpe')))
+
+
+def read_encoder(folder: Path) -> Encoder:
+    """The encoder of a folder's encoder.json and vocab.bpe; raises UserError if they are broken."""
     path = folder / 'encoder.json'
     try:
         encoder = json.loads(path.read_text('utf-8'))

@@ -11,18 +11,17 @@ from .hparams import HParams, default_hparams
 RELEASED = ('124M', '355M', '774M', '1558M')
 ALIASES = dict(zip(('117M', '345M', '762M', '1542M'), RELEASED, strict=True))
 OTHER_NAME = ALIASES | {new: old for old, new in ALIASES.items()}
+CLONE = Path(__file__).resolve().parent.parent
 FILES = ('checkpoint', 'encoder.json', 'hparams.json', 'vocab.bpe')
 
 
-def find_model(model_name: str, models_dir='models', beside=None, files=FILES) -> Path:
+def find_model(model_name: str, models_dir='models', files=FILES) -> Path:
     """The folder of a model, under either of its names: '117M' -> models/124M.
 
-    A relative `models_dir` is looked up in the working directory, then in the folder
-    of the file `beside`. Raises UserError where no folder is found or it lacks one of `files`.
+    A relative `models_dir` is looked up in the working directory, then in the clone that this
+    file is of. Raises UserError where no folder is found or it lacks one of `files`.
     """
-    places = [Path(models_dir)]
-    if beside is not None:
-        places.append(Path(beside).resolve().parent / models_dir)
+    places = [Path(models_dir), CLONE / models_dir]
     names = [model_name, OTHER_NAME.get(model_name, model_name)]
     folders = [place / name for place in places for name in names]
     for folder in filter(Path.is_dir, folders):

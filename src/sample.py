@@ -3,22 +3,23 @@
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from . import runtime
+from . import cache, runtime
+from .cache import Past
 from .errors import UserError
 from .hparams import HParams
-from .model import Past, block, hidden, predict
-from .options import check_options
+from .model import block, hidden, predict
+from .options import SamplingOptions
 
 CHUNK = 16  # most tokens drawn between two returns to Python, where Ctrl-C is heard
-BLOCK = 256  # tokens whose probabilities are summed first when one is drawn
-
-LESS = 'set a lower --batch_size or --length, or --precision bfloat16'
+GROUP = 256  # tokens whose probabilities are summed first when one is drawn
+LESS_MEMORY = 'set a lower --batch_size or --length, or --precision bfloat16'
 
 one_block = tf.function(block, autograph=False)  # traced once, not n_layer times
 
@@ -61,15 +62,15 @@ def top_p_logits(logits, p: float):
 def draw(logits, uniforms):
     """The token where each row's cumulative probability reaches its uniform number in (0, 1].
 
-    First the block of tokens is found where it does, then the token in it.
+    First the group of tokens is found where it does, then the token in it.
     """
     batch, n = logits.shape
-    probs = tf.pad(tf.nn.softmax(logits), [[0, 0], [0, -n % BLOCK]])
-    probs = tf.reshape(probs, [batch, -1, BLOCK])
+    probs = tf.pad(tf.nn.softmax(logits), [[0, 0], [0, -n % GROUP]])
+    probs = tf.reshape(probs, [batch, -1, GROUP])
     sums = tf.reduce_sum(probs, axis=-1)
-    block, rest = _reach(sums, uniforms * tf.reduce_sum(sums, axis=-1))
-    token, _ = _reach(tf.gather(probs, block, batch_dims=1), rest)
-    return block * BLOCK + token
+    group, rest = _reach(sums, uniforms * tf.reduce_sum(sums, axis=-1))
+    token, _ = _reach(tf.gather(probs, group, batch_dims=1), rest)
+    return group * GROUP + token
 
 
 def _reach(probs, target):
@@ -82,6 +83,65 @@ def _reach(probs, target):
     reached = (probs > 0) & (sums >= target[:, None])
     i = tf.argmax(reached, axis=-1, output_type=tf.int32)
     return i, target - tf.gather(sums - probs, i, batch_dims=1)
+
+
+def generate(
+    params,
+    hparams: HParams,
+    contexts: Sequence[Sequence[int]],
+    options: SamplingOptions,
+    *,
+    first_sample: int = 0,
+    pause: float = 0.15,
+) -> Iterator[np.ndarray]:
+    """Yield what is drawn after `contexts`, rows of ids of any lengths: int32 [batch, some].
+
+    As few or as many tokens at a time as take about `pause` seconds, `options.length` in all;
+    whoever asks may stop asking. A sample depends on the seed and its own number, counted from
+    `first_sample`, not on its batch (but for the rounding of parameters in bfloat16).
+
+    Raises UserError for ids outside the vocabulary, where a context and what is drawn do not fit
+    into n_ctx, and where the memory is too small.
+    """
+    contexts = [np.asarray(context, np.int32) for context in contexts]
+    options.check(hparams)
+    length = options.length or hparams.n_ctx
+    for context in contexts:
+        check_context(context, length, hparams)
+    seed = secrets.randbits(64) if options.seed is None else options.seed
+    numbers = range(first_sample, first_sample + len(contexts))
+    # 1 - [0, 1) is (0, 1], as draw() wants it.
+    uniforms = 1 - np.stack(
+        [np.random.default_rng([seed, number]).random(length, np.float32) for number in numbers]
+    )
+    filled = tf.constant([len(context) - 1 for context in contexts])
+    token = tf.constant([context[-1] for context in contexts])
+    start, count = 0, 1
+    with runtime.explained(LESS_MEMORY):
+        with runtime.waiting('Compiling ...'):
+            memory = read(params, hparams, [context[:-1] for context in contexts], length)
+        while start < length:
+            began = time.perf_counter()
+            with nullcontext() if start else runtime.waiting('Compiling ...'):
+                drawn = draw_chunk(
+                    params,
+                    hparams,
+                    memory,
+                    filled=filled + start,
+                    token=token,
+                    uniforms=tf.constant(padded(uniforms[:, start : start + count], CHUNK)),
+                    count=tf.constant(count),
+                    temperature=tf.constant(options.temperature or 1, tf.float32),
+                    top_p=tf.constant(options.top_p, tf.float32),
+                    top_k=options.top_k,
+                    greedy=options.greedy,
+                    nucleus=options.top_p < 1,
+                ).numpy()[:, :count]
+            yield drawn
+            token = tf.constant(drawn[:, -1])
+            start += count
+            in_time = int(count * pause / (time.perf_counter() - began))
+            count = min(max(1, in_time), CHUNK, length - start)
 
 
 def sample_sequence(
@@ -97,91 +157,51 @@ def sample_sequence(
     top_p: float = 1,
     seed: int | None = None,
     first_sample: int = 0,
-    show: Callable[[np.ndarray], None] | None = None,
 ):
     """Continue `context` (ids [batch, n], or [n] for a batch of `batch_size`) or a start token.
 
-    temperature 0 takes the most probable token; top_k 0 and top_p 1 keep all of them. A sample
-    depends on `seed` and its own number, counted from `first_sample`, not on its batch (but for
-    the rounding of parameters in bfloat16).
-    show: is given the new tokens [batch, some] as they come, in place of a progress bar.
-    Returns int32 [batch, n + length]. Raises UserError for options out of range, for ids outside
-    the vocabulary, and where n + length - 1 tokens do not fit into n_ctx.
+    Returns int32 [batch, n + length]: all that `generate` yields, behind the context.
     """
-    check_options(
-        hparams, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-    )
     if (start_token is None) == (context is None):
         raise UserError('give sample_sequence either a start_token or a context')
     context = np.atleast_1d(np.asarray(start_token if context is None else context, np.int32))
     if context.ndim == 1:
         context = np.tile(context, [batch_size or 1, 1])
-    check_context(context, length, hparams)
-
-    seed = secrets.randbits(64) if seed is None else seed
-    numbers = range(first_sample, first_sample + len(context))
-    # 1 - [0, 1) is (0, 1], as draw() wants it.
-    uniforms = 1 - np.stack(
-        [np.random.default_rng([seed, number]).random(length, np.float32) for number in numbers]
-    )
-    greedy = temperature < 1e-6  # below, the logits overflow
-    filled = context.shape[1] - 1
-    tokens = [tf.constant(context)]
-
-    def draw_next(start, count):
-        drawn = draw_chunk(
-            params,
-            hparams,
-            cache,
-            filled=tf.constant(filled + start),
-            token=tokens[-1][:, -1],
-            uniforms=tf.constant(_padded(uniforms[:, start : start + count], CHUNK)),
-            count=tf.constant(count),
-            temperature=tf.constant(1 if greedy else temperature, tf.float32),
-            top_p=tf.constant(top_p, tf.float32),
-            top_k=top_k,
-            greedy=greedy,
-            nucleus=top_p < 1,
-        )
-        tokens.append(drawn[:, :count])
-        if show:
-            show(tokens[-1].numpy())
-
-    with runtime.explained(LESS):
-        with runtime.waiting('Compiling ...'):
-            cache = begin_cache(params, hparams, context[:, :-1], room=filled + length)
-            draw_next(0, 1)
-        pause = 0.15 if show else 0.5  # seconds: those who watch are told more often
-        with tqdm(
-            total=length, initial=1, unit=' tokens', leave=False, disable=True if show else None
-        ) as bar:
-            start = count = 1
-            while start < length:
-                began = time.perf_counter()
-                draw_next(start, count)
-                bar.update(count)
-                start += count
-                in_time = int(count * pause / (time.perf_counter() - began))
-                count = min(max(1, in_time), CHUNK, length - start)
-    return tf.concat(tokens, axis=1)
+    options = SamplingOptions(length, temperature, top_k, top_p, seed)
+    pieces = generate(params, hparams, context, options, first_sample=first_sample, pause=0.5)
+    return tf.concat([context, gathered(pieces, length)], axis=1)
 
 
-def samples(params, *, nsamples: int, batch_size: int, **options) -> Iterator[np.ndarray]:
-    """Yield `nsamples` samples one by one, int32 [n + length], without end where it is 0.
+def samples(
+    params, hparams: HParams, context, options: SamplingOptions, *, nsamples: int, batch_size: int
+) -> Iterator[np.ndarray]:
+    """Yield what is drawn after `context` [n] for `nsamples` samples, int32 [length] one by one.
 
-    They are made `batch_size` at a time; `options` are sample_sequence's.
+    They are made `batch_size` at a time, without end where nsamples is 0.
     """
     batch_size = min(batch_size, nsamples or batch_size)
     for first in (
         itertools.count(0, batch_size) if nsamples == 0 else range(0, nsamples, batch_size)
     ):
-        batch = sample_sequence(params, batch_size=batch_size, first_sample=first, **options)
-        yield from batch.numpy()[: nsamples - first if nsamples else batch_size]
+        contexts = [context] * batch_size
+        pieces = generate(params, hparams, contexts, options, first_sample=first, pause=0.5)
+        batch = gathered(pieces, options.length)
+        yield from batch[: nsamples - first if nsamples else batch_size]
+
+
+def gathered(pieces: Iterator[np.ndarray], length: int) -> np.ndarray:
+    """What `generate` yields, [batch, length], with a bar for those who wait."""
+    with tqdm(total=length, unit=' tokens', leave=False, disable=None, delay=1) as bar:
+        drawn = []
+        for piece in pieces:
+            drawn.append(piece)
+            bar.update(piece.shape[1])
+    return np.concatenate(drawn, axis=1)
 
 
 def check_context(context: np.ndarray, length: int, hparams: HParams) -> None:
-    """Raise UserError unless `context` [batch, n] can be continued by `length` tokens."""
-    n = context.shape[1]
+    """Raise UserError unless `context` [n] can be continued by `length` tokens."""
+    n = len(context)
     if n == 0:
         raise UserError('the context is empty; give at least one token')
     if context.min() < 0 or context.max() >= hparams.n_vocab:
@@ -197,39 +217,37 @@ def check_context(context: np.ndarray, length: int, hparams: HParams) -> None:
         )
 
 
-def size_class(n: int, hparams: HParams) -> int:
-    """n as a power of two from 32 up, at most n_ctx, so that few shapes are compiled: 33 -> 64."""
-    return min(max(32, 1 << (n - 1).bit_length()), hparams.n_ctx)
+def cache_size(n: int, hparams: HParams) -> int:
+    """n as a power of two from 64 up, at most n_ctx, so that few shapes are compiled: 65 -> 128."""
+    return min(max(64, 1 << (n - 1).bit_length()), hparams.n_ctx)
 
 
-def _padded(x: np.ndarray, n: int) -> np.ndarray:
-    """Zeros behind the rows of x up to n columns."""
-    return np.pad(x, [(0, 0), (0, n - x.shape[1])])
+def prompt_size(n: int, hparams: HParams) -> int:
+    """n as a multiple of 64, above 64, so that few shapes are traced: 33 -> 64, 65 -> 128."""
+    return min(32 if n <= 32 else -n // 64 * -64, hparams.n_ctx)
 
 
-def begin_cache(params, hparams: HParams, context: np.ndarray, room: int) -> list[list]:
-    """For each block its keys and values of `context` [batch, n], n may be 0, in variables.
+def padded(rows: Sequence[np.ndarray], n: int) -> np.ndarray:
+    """Rows one below the other, with zeros behind them up to n columns."""
+    return np.stack([np.pad(row, (0, n - len(row))) for row in rows])
 
-    They have room for `room` positions and what a chunk may write beyond, so that each token costs
-    the same, few shapes are compiled, and nothing is copied to grow.
-    """
-    batch, n = context.shape
+
+def read(params, hparams: HParams, contexts: list[np.ndarray], length: int) -> list:
+    """The cache of contexts, of any lengths, with room for `length` tokens more and one chunk."""
+    n = max(map(len, contexts))
     if n:
-        presents = forward(params, hparams, tf.constant(_padded(context, size_class(n, hparams))))
+        presents = forward(params, hparams, tf.constant(padded(contexts, prompt_size(n, hparams))))
     else:
-        none = tf.zeros([batch, hparams.n_head, 0, hparams.n_embd // hparams.n_head])
-        presents = [Past(none, none, 0)] * hparams.n_layer
-    size = size_class(room, hparams) + CHUNK
-
-    def place(x):
-        return tf.Variable(tf.pad(x, [[0, 0], [0, 0], [0, size - x.shape[2]], [0, 0]]))
-
-    return [[place(past.k), place(past.v)] for past in presents]
+        heads, features = hparams.n_head, hparams.n_embd // hparams.n_head
+        none = tf.zeros([len(contexts), heads, 0, features])
+        presents = [(none, none)] * hparams.n_layer
+    size = max(cache_size(n + length, hparams), presents[0][0].shape[2])
+    return cache.begin(presents, size + CHUNK)
 
 
 @tf.function(autograph=False)
 def forward(params, hparams, X):
-    """Each block's Past of X [batch, n]. Not compiled: that takes longer than a few prompts."""
+    """Each block's keys and values of X [batch, n]. Not compiled: a few prompts are sooner read."""
     return hidden(params, hparams, X, block=one_block)[1]
 
 
@@ -237,7 +255,7 @@ def forward(params, hparams, X):
 def draw_chunk(
     params,
     hparams,
-    cache,
+    memory,
     filled,
     token,
     uniforms,
@@ -248,19 +266,19 @@ def draw_chunk(
     greedy,
     nucleus,
 ):
-    """Feed `token` [batch] after the first `filled` positions of `cache`, and draw `count` tokens,
-    one a column of `uniforms`.
+    """Feed `token` [batch] after the first `filled` [batch] positions of the cache `memory`, and
+    draw `count` tokens, one a column of `uniforms`.
 
     Returns the tokens [batch, CHUNK], the first `count` filled; the cache has what was fed.
     """
-    pasts = [Past(k.value(), v.value(), filled) for k, v in cache]
+    pasts = cache.pasts(memory, filled)
 
     def body(i, token, tokens, recent):
         both = [[past, Past(k, v, i)] for past, (k, v) in zip(pasts, recent, strict=True)]
         h, presents = hidden(params, hparams, token[:, None], both, block=one_block)
         here = (tf.range(CHUNK) == i)[:, None]
         recent = [
-            [tf.where(here, new, old) for new, old in zip(present, earlier, strict=False)]
+            [tf.where(here, new, old) for new, old in zip(present, earlier, strict=True)]
             for present, earlier in zip(presents, recent, strict=True)
         ]
         logits = predict(params, h)[:, -1]
@@ -280,10 +298,5 @@ def draw_chunk(
     _, _, tokens, recent = tf.while_loop(
         lambda i, *_: i < count, body, [tf.constant(0), token, tokens, recent]
     )
-    # Not a slice of the variable: XLA would compile each `filled` anew.
-    place = tf.range(pasts[0].k.shape[2]) - filled
-    fresh = ((place >= 0) & (place < CHUNK))[:, None]
-    place = tf.clip_by_value(place, 0, CHUNK - 1)
-    for variable, new in zip(tf.nest.flatten(cache), tf.nest.flatten(recent), strict=True):
-        variable.assign(tf.where(fresh, tf.gather(new, place, axis=2), variable))
+    cache.extend(memory, recent, filled)
     return tokens

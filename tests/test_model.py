@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 from conftest import DATA
-from gpt2 import model as model_module
+from gpt2 import fast
+from gpt2.cache import split_past
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
-from gpt2.model import HParams, default_hparams, gelu, hidden, model, norm, predict, split_past
+from gpt2.model import HParams, default_hparams, gelu, hidden, model, norm, predict
 from gpt2.model_folder import load_hparams
 from gpt2.params import flatten, init_params, nest, param_shapes
 
@@ -62,7 +63,7 @@ def test_full_context(params, golden):
 
 
 def test_attention_in_slices(params, golden, monkeypatch):
-    monkeypatch.setattr(model_module, 'SLICE', 9)
+    monkeypatch.setattr(fast, 'QUERIES', 9)
     tokens = golden['tokens_full_context']
     close(model(params, HPARAMS, tokens)['logits'][:, -1], golden['logits_full_context'])
     past = model(params, HPARAMS, golden['tokens'][:, :2])['present']

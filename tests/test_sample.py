@@ -11,8 +11,17 @@ from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
 from gpt2.model import HParams, model
 from gpt2.model_folder import load_hparams
+from gpt2.options import SamplingOptions
 from gpt2.params import flatten, init_params
-from gpt2.sample import sample_sequence, samples, size_class, top_k_logits, top_p_logits
+from gpt2.sample import (
+    cache_size,
+    generate,
+    prompt_size,
+    sample_sequence,
+    samples,
+    top_k_logits,
+    top_p_logits,
+)
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
 SMALL = HParams(n_vocab=8, n_ctx=8, n_embd=8, n_head=2, n_layer=1)
@@ -87,8 +96,8 @@ def test_start_token_and_context(params):
 
 
 def drawn(params, nsamples, batch_size, seed):
-    options = {'hparams': HPARAMS, 'context': [3, 4], 'length': 20, 'seed': seed}
-    out = samples(params, nsamples=nsamples, batch_size=batch_size, **options)
+    options = SamplingOptions(length=20, seed=seed)
+    out = samples(params, HPARAMS, [3, 4], options, nsamples=nsamples, batch_size=batch_size)
     return [ids.tolist() for ids in out]
 
 
@@ -102,19 +111,37 @@ def test_a_sample_depends_on_the_seed_and_its_number_alone(params):
     assert drawn(params, 4, 4, seed=None) != drawn(params, 4, 4, seed=None)
 
 
-def test_shows_the_tokens_as_they_come(params):
-    shown = []
-    options = {'hparams': HPARAMS, 'context': [[3, 4], [5, 6]], 'length': 21, 'seed': 1}
-    out = sample_sequence(params, show=shown.append, **options)
-    assert len(shown) > 1
-    assert np.array_equal(np.concatenate(shown, axis=1), out[:, 2:])
-    assert np.array_equal(out, sample_sequence(params, **options))
+def test_yields_the_tokens_as_they_come(params):
+    contexts = [[3, 4], [5, 6]]
+    options = SamplingOptions(length=21, seed=1)
+    pieces = list(generate(params, HPARAMS, contexts, options))
+    assert len(pieces) > 1 and all(piece.dtype == np.int32 for piece in pieces)
+    out = sample_sequence(params, hparams=HPARAMS, context=contexts, length=21, seed=1)
+    assert np.array_equal(np.concatenate(pieces, axis=1), out[:, 2:])
+
+
+def test_contexts_of_different_lengths_side_by_side(params):
+    """Each as alone, whatever stands beside it, to the end of the context."""
+    random = np.random.default_rng(3)
+    contexts = [random.integers(0, 512, n) for n in (1, 34, 2, 20)]
+    for options in (SamplingOptions(length=31, temperature=0), SamplingOptions(length=31, seed=4)):
+        together = np.concatenate(list(generate(params, HPARAMS, contexts, options)), axis=1)
+        for number, context in enumerate(contexts):
+            alone = generate(params, HPARAMS, [context], options, first_sample=number)
+            assert np.array_equal(together[number], np.concatenate(list(alone), axis=1)[0])
+
+
+def test_whoever_asks_may_stop_and_ask_anew(params):
+    options = SamplingOptions(length=60, seed=1)
+    whole = np.concatenate(list(generate(params, HPARAMS, [[3]], options)), axis=1)
+    for _ in range(2):
+        first = next(generate(params, HPARAMS, [[3]], options))
+        assert np.array_equal(first, whole[:, : first.shape[1]])
 
 
 def test_no_end_when_nsamples_is_0(params):
-    out = samples(
-        params, nsamples=0, batch_size=2, hparams=HPARAMS, start_token=1, length=20, seed=1
-    )
+    options = SamplingOptions(length=20, seed=1)
+    out = samples(params, HPARAMS, [1], options, nsamples=0, batch_size=2)
     assert len({tuple(next(out)) for _ in range(7)}) == 7
 
 
@@ -201,11 +228,12 @@ def test_few_shapes_are_compiled(params):
         assert function.experimental_get_tracing_count() - before <= most
 
 
-def test_size_class():
+def test_sizes():
     hparams = HParams(n_ctx=1000)
-    assert [size_class(n, hparams) for n in (1, 32, 33, 64, 65, 513, 1000)] == [
-        *(32, 32, 64, 64, 128, 1000, 1000)
-    ]
+    sizes = [cache_size(n, hparams) for n in (1, 64, 65, 128, 129, 513, 1000)]
+    assert sizes == [64, 64, 128, 128, 256, 1000, 1000]
+    sizes = [prompt_size(n, hparams) for n in (1, 32, 33, 64, 65, 514, 999)]
+    assert sizes == [32, 32, 64, 64, 128, 576, 1000]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@ import pytest
 import tensorflow as tf
 
 from conftest import DATA
+from gpt2 import weights
 from gpt2.checkpoint import load_params
+from gpt2.fast import linear
 from gpt2.model import model
 from gpt2.model_folder import load_hparams
 from gpt2.params import flatten
@@ -56,3 +58,15 @@ def test_greedy_output_of_the_original(golden):
     for rows in (expected, expected[:1]):
         out = sample_sequence(params, hparams=HPARAMS, length=48, context=rows[:, :5], top_k=1)
         assert np.array_equal(out, rows)
+
+
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
+@pytest.mark.parametrize('rows', [1, 3, 200])
+def test_long_rows_are_cut_and_multiplied_alike(monkeypatch, precision, rows):
+    monkeypatch.setattr(weights, 'WIDENED', 50)
+    w = tf.random.stateless_normal([1, 96, 7], [1, 2])
+    x, b = tf.random.stateless_normal([rows, 96], [3, 4]), tf.range(7.0)
+    cut = for_sampling(precision)('h0/mlp/c_proj/w', w)
+    assert cut.shape == (2, 7, 48) and cut.dtype == precision
+    exact = tf.matmul(x, tf.cast(tf.cast(w[0], precision), tf.float32)) + b
+    np.testing.assert_allclose(linear(x, cut, b), exact, atol=1e-4 if rows == 1 else 0.2)

@@ -13,30 +13,43 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from ..checkpoint import load_params
-from ..encoder import END_OF_TEXT, get_encoder
+from ..encoder import END_OF_TEXT
 from ..errors import UserError
-from ..model_folder import find_model, load_hparams
-from ..sample import sample_sequence
+from ..loading import Model, load
+from ..options import SamplingOptions
+from ..sample import generate
 from .score import Scorer, say_cut
-
-CHUNK = 32  # tokens of an answer before it is first looked at for the strings that end it
 
 
 @register_model('gpt2-tf')
 class GPT2(TemplateLM):
-    """A model's folder, by name; the arguments are evaluate.py's flags."""
+    """A model, by name; the arguments are evaluate.py's flags."""
 
     def __init__(
-        self, model_name: str = '124M', models_dir: str = 'models', batch_size=8, seed=1234, **_
+        self,
+        model_name: str = '124M',
+        models_dir: str = 'models',
+        batch_size=8,
+        seed=1234,
+        precision: str | None = None,
+        device=None,  # lm-eval names one; TensorFlow takes its own
+        max_batch_size=None,
     ):
         super().__init__()
-        folder = find_model(model_name, models_dir)
-        self.enc = get_encoder(folder.name, folder.parent)
-        self.hparams = load_hparams(folder)
-        self.params = load_params(folder, self.hparams)
-        self.seed, self.batch_size = seed, int(batch_size)
-        self.score = Scorer(self.params, self.hparams, self.batch_size).score
+        self._use(load(model_name, models_dir, precision), int(batch_size), int(seed))
+
+    @classmethod
+    def of(cls, model: Model, batch_size: int = 8, seed: int = 1234) -> 'GPT2':
+        """That of a model which is loaded already."""
+        lm = cls.__new__(cls)
+        TemplateLM.__init__(lm)
+        lm._use(model, batch_size, seed)
+        return lm
+
+    def _use(self, model: Model, batch_size: int, seed: int) -> None:
+        self.params, self.hparams, self.enc = model
+        self.seed, self.batch_size = seed, batch_size
+        self.score = Scorer(self.params, self.hparams, batch_size).score
 
     @property
     def eot_token_id(self) -> int:
@@ -88,11 +101,12 @@ class GPT2(TemplateLM):
             ids = self.tok_encode(context) or [self.prefix_token_id]
             cut += len(ids) > room
             ids = ids[-room:]
-            group = groups.setdefault((-len(ids), repr(kwargs)), (kwargs, []))
+            group = groups.setdefault(repr(kwargs), (kwargs, []))
             group[1].append((number, ids))
         say_cut(cut, len(requests), self.max_length)
         with tqdm(requests, 'Generating', unit=' answers', leave=False, disable=None) as bar:
-            for _, (kwargs, group) in sorted(groups.items()):
+            for kwargs, group in groups.values():
+                group.sort(key=lambda request: -len(request[1]))
                 for start in range(0, len(group), self.batch_size):
                     numbers, contexts = zip(*group[start : start + self.batch_size], strict=True)
                     for number, answer in zip(
@@ -103,28 +117,23 @@ class GPT2(TemplateLM):
         return answers
 
     def _generate(self, contexts, kwargs: dict, number: int) -> list[str]:
-        """Answers to contexts of one length; `number` distinguishes a batch's random numbers."""
-        n, rows = len(contexts[0]), len(contexts)
+        """Answers to contexts; `number` distinguishes a batch's random numbers."""
+        rows = len(contexts)
         # A power of two, so that few sizes are compiled; what the last ones answer is not used.
-        tokens = np.array([*contexts, *[contexts[-1]] * ((1 << (rows - 1).bit_length()) - rows)])
-        options = {'temperature': kwargs['temperature'] if kwargs['do_sample'] else 0}
-        options |= {'top_k': kwargs.get('top_k') or 0, 'top_p': kwargs.get('top_p') or 1}
-        ended = False
-        while not ended:
-            length = min(
-                max(CHUNK, tokens.shape[1] - n), kwargs['max_gen_toks'] - tokens.shape[1] + n
-            )
-            seed = np.random.SeedSequence([self.seed, number, tokens.shape[1]]).generate_state(1)
-            tokens = sample_sequence(
-                self.params,
-                hparams=self.hparams,
-                length=length,
-                context=tokens,
-                seed=int(seed[0]),
-                **options,
-            ).numpy()
-            answers = [self._ending(ids, kwargs['until']) for ids in tokens[:rows, n:].tolist()]
-            ended = all(end for _, end in answers) or tokens.shape[1] == n + kwargs['max_gen_toks']
+        contexts = [*contexts, *[contexts[-1]] * ((1 << (rows - 1).bit_length()) - rows)]
+        options = SamplingOptions(
+            length=kwargs['max_gen_toks'],
+            temperature=kwargs['temperature'] if kwargs['do_sample'] else 0,
+            top_k=kwargs.get('top_k') or 0,
+            top_p=kwargs.get('top_p') or 1,
+            seed=int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]),
+        )
+        tokens = np.zeros([rows, 0], np.int32)
+        for drawn in generate(self.params, self.hparams, contexts, options):
+            tokens = np.concatenate([tokens, drawn[:rows]], axis=1)
+            answers = [self._ending(ids, kwargs['until']) for ids in tokens.tolist()]
+            if all(ended for _, ended in answers):
+                break
         return [answer for answer, _ in answers]
 
     def _ending(self, ids: list[int], until: list[str]) -> tuple[str, bool]:

@@ -8,11 +8,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from .. import runtime
+from ..cache import split_past
 from ..errors import UserError
 from ..hparams import HParams
-from ..model import block, keep, norm, predict, split_past
+from ..model import hidden, predict
 
-SLICE = 512  # positions whose logits exist at one time: 103 MB of them for n_vocab 50257
+AT_ONCE = 512  # positions whose logits exist at one time: 103 MB of them for n_vocab 50257
 LONG = 512  # tokens from which a row's length, rounded up to a multiple of STEP, has its own graph
 STEP = 128
 FILLED = 3 / 4  # how long a row is at least, beside the longest of its batch
@@ -135,10 +136,11 @@ class Scorer:
         elif X.shape[1] < LONG:
             h = self._states(X, places)
         else:
-            h = tf.gather_nd(self._long(np.pad(X, [(0, 0), (0, -X.shape[1] % STEP)])), places)
+            length = min(-X.shape[1] // STEP * -STEP, self.hparams.n_ctx)
+            h = tf.gather_nd(self._long(np.pad(X, [(0, 0), (0, length - X.shape[1])])), places)
         targets = np.concatenate(continuations).astype(np.int32)
-        slices = [slice(start, start + SLICE) for start in range(0, len(targets), SLICE)]
-        scores = [self._likelihoods(h[s], targets[s]) for s in slices]
+        starts = range(0, len(targets), AT_ONCE)
+        scores = [self._likelihoods(h[i : i + AT_ONCE], targets[i : i + AT_ONCE]) for i in starts]
         ends = np.cumsum([len(continuation) for continuation in continuations])[:-1]
         logs, best = (np.split(np.concatenate(x), ends) for x in zip(*scores, strict=True))
         return list(zip(logs, best, strict=True))
@@ -146,15 +148,16 @@ class Scorer:
     @tf.function(input_signature=[IDS])
     def _present(self, X):
         """The keys and values of X, without its logits."""
-        return self._run(X)[1]
+        presents = hidden(self.params, self.hparams, X)[1]
+        return tf.stack([tf.stack(present, axis=1) for present in presents], axis=1)
 
     @tf.function(input_signature=[IDS, PLACES])
     def _states(self, X, places):
-        return tf.gather_nd(self._run(X)[0], places)
+        return tf.gather_nd(hidden(self.params, self.hparams, X)[0], places)
 
     @tf.function
     def _long(self, X):
-        return self._run(X)[0]
+        return hidden(self.params, self.hparams, X)[0]
 
     @tf.function(input_signature=[IDS, PLACES, PAST, NUMBERS, NUMBERS])
     def _states_after(self, X, places, past, owners, lengths):
@@ -162,32 +165,13 @@ class Scorer:
         hparams = self.hparams
         shape = [None, hparams.n_layer, 2, hparams.n_head, None, hparams.n_embd // hparams.n_head]
         past = tf.gather(tf.ensure_shape(past, shape), owners)
-        return tf.gather_nd(self._run(X, past, lengths[:, None, None, None])[0], places)
-
-    def _run(self, X, past=None, past_length=0):
-        """What model() makes its logits of, [batch, sequence, n_embd]; and its present.
-
-        past_length: a number, or one for each row, [batch, 1, 1, 1].
-        """
-        params, hparams = self.params, self.hparams
-        positions = tf.reshape(past_length, [-1, 1]) + tf.range(tf.shape(X)[1])
-        positions = tf.minimum(positions, hparams.n_ctx - 1)  # what stands for padding may exceed
-        wte, wpe, dtype = params['wte'], params['wpe'], params['h0']['ln_1']['g'].dtype
-        h = tf.cast(tf.gather(wte, X), wpe.dtype) + tf.gather(wpe, positions)
-        pasts = [[]] * hparams.n_layer
-        if past is not None:
-            pasts = [[block] for block in split_past(tf.cast(past, dtype), past_length)]
-        presents = []
-        for layer, past in enumerate(pasts):
-            options = {'past': past, 'hparams': hparams, 'drop': keep(layer)}
-            h, present = block(h, params[f'h{layer}'], **options)
-            presents.append(tf.cast(tf.stack([present.k, present.v], axis=1), PAST.dtype))
-        return norm(h, params['ln_f']), tf.stack(presents, axis=1)
+        pasts = [[layer] for layer in split_past(past, lengths)]
+        return tf.gather_nd(hidden(self.params, hparams, X, pasts)[0], places)
 
     def _likelihoods(self, h, targets):
         """Of targets [positions], given the states that predict them; and which are arg-max."""
         n = len(targets)
-        padding = min(max(32, 1 << (n - 1).bit_length()), SLICE) - n
+        padding = min(max(32, 1 << (n - 1).bit_length()), AT_ONCE) - n
         logits = predict(self.params, tf.pad(h, [[0, padding], [0, 0]]))
         return [x[:n] for x in likelihoods(logits, tf.constant(np.pad(targets, [0, padding])))]
 
@@ -197,7 +181,7 @@ def likelihoods(logits, targets):
     """Log-likelihoods of targets [batch] under logits [batch, n_vocab], and whether arg-max.
 
     XLA reads the logits twice, which without it takes as long as half of computing them. It
-    compiles each size anew: a power of two from 32 to SLICE.
+    compiles each size anew: a power of two from 32 to AT_ONCE.
     """
     highest = tf.reduce_max(logits, axis=-1)
     asked = tf.gather(logits, targets, batch_dims=1)

@@ -7,9 +7,10 @@ import tensorflow as tf
 from conftest import DATA
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
-from gpt2.evaluation.score import SLICE, Scorer, likelihoods
+from gpt2.evaluation.score import AT_ONCE, Scorer, likelihoods
 from gpt2.model import model
 from gpt2.model_folder import load_hparams
+from gpt2.weights import for_sampling
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
 
@@ -90,10 +91,9 @@ def test_long_rows_have_few_graphs(params, monkeypatch):
 
 
 def test_parameters_in_bfloat16(params):
-    """All of them."""
     random = np.random.default_rng(5)
     requests = [([5, 6, 7], ids(random, 4, 9)) for _ in range(3)] + [([9], ids(random, 4, 9))]
-    rounded = tf.nest.map_structure(lambda x: tf.cast(x, tf.bfloat16), params)
+    rounded = load_params(DATA / 'tiny-random', HPARAMS, for_sampling('bfloat16'))
     scores = Scorer(rounded, HPARAMS).score(requests)
     for (context, continuation), (logs, _) in zip(requests, scores, strict=True):
         np.testing.assert_allclose(logs, reference(params, context, continuation)[0], atol=0.1)
@@ -101,7 +101,7 @@ def test_parameters_in_bfloat16(params):
 
 def test_more_positions_than_have_logits_at_one_time(params):
     random = np.random.default_rng(3)
-    requests = [(ids(random, 1, 2), ids(random, 60, 61)) for _ in range(SLICE // 60 + 2)]
+    requests = [(ids(random, 1, 2), ids(random, 60, 61)) for _ in range(AT_ONCE // 60 + 2)]
     check(params, requests, Scorer(params, HPARAMS).score(requests))
 
 

@@ -1,0 +1,52 @@
+"""Keys and values of earlier positions, of rows that may have different lengths filled."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Past(NamedTuple):
+    """Keys and values of earlier positions [batch, heads, sequence, features], in one block.
+
+    Only the first `filled` positions are looked at: one number, or one for each row [batch].
+    """
+
+    k: tf.Tensor
+    v: tf.Tensor
+    filled: tf.Tensor | int
+
+
+def split_past(past, filled=None) -> list[Past]:
+    """For each block, its own: past is [batch, n_layer, 2, n_head, sequence, features]."""
+    if filled is None:
+        filled = past.shape[4] or tf.shape(past)[4]
+    return [Past(*tf.unstack(layer, axis=1), filled) for layer in tf.unstack(past, axis=1)]
+
+
+def begin(presents, size: int) -> list[list[tf.Variable]]:
+    """For each block its keys and values (k, v), in variables with room for `size` positions.
+
+    So each token costs the same, few shapes are compiled, and nothing is copied to grow.
+    """
+
+    def place(x):
+        return tf.Variable(tf.pad(x, [[0, 0], [0, 0], [0, size - x.shape[2]], [0, 0]]))
+
+    return [[place(k), place(v)] for k, v in presents]
+
+
+def pasts(cache, filled) -> list[Past]:
+    """The cache as each block looks at it: the first `filled` [batch] positions of each row."""
+    return [Past(k.value(), v.value(), filled) for k, v in cache]
+
+
+def extend(cache, recent, filled) -> None:
+    """Write `recent`, keys and values of some positions more, behind the `filled` of each row."""
+    some = recent[0][0].shape[2]
+    # Not a slice of the variable: XLA would compile each `filled` anew.
+    place = tf.range(cache[0][0].shape[2]) - filled[:, None]
+    fresh = ((place >= 0) & (place < some))[:, None, :, None]
+    place = tf.clip_by_value(place, 0, some - 1)
+    for variable, new in zip(tf.nest.flatten(cache), tf.nest.flatten(recent), strict=True):
+        moved = tf.gather(tf.transpose(new, [0, 2, 1, 3]), place, batch_dims=1)
+        variable.assign(tf.where(fresh, tf.transpose(moved, [0, 2, 1, 3]), variable))
