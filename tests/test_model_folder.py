@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from gpt2 import model_folder
 from gpt2.errors import UserError
 from gpt2.model_folder import checkpoint_prefix, find_model, load_hparams
 
@@ -28,18 +29,18 @@ def test_the_exact_name_first(tiny):
     assert find_model('124M', tiny.parent).name == '124M'
 
 
-def test_working_directory_first_then_beside_the_script(tiny, tmp_path, monkeypatch):
+def test_working_directory_first_then_the_clone(tiny, tmp_path, monkeypatch):
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    script = tmp_path / 'script.py'
-    assert find_model('tiny', 'models', beside=script) == tiny
-    (elsewhere / 'models').mkdir()
-    assert find_model('tiny', 'models', beside=script) == tiny
     with pytest.raises(UserError, match='no model in models/tiny'):
-        find_model('tiny', 'models')
+        find_model('tiny')
+    monkeypatch.setattr(model_folder, 'CLONE', tmp_path)
+    assert find_model('tiny') == tiny
+    (elsewhere / 'models').mkdir()
+    assert find_model('tiny') == tiny
     monkeypatch.chdir(tmp_path)
-    assert find_model('tiny', 'models', beside=elsewhere / 'script.py').resolve() == tiny
+    assert find_model('tiny').resolve() == tiny and not find_model('tiny').is_absolute()
 
 
 def test_a_missing_model_names_the_command_and_what_is_there(tiny, tmp_path, monkeypatch):
@@ -47,7 +48,7 @@ def test_a_missing_model_names_the_command_and_what_is_there(tiny, tmp_path, mon
     with pytest.raises(UserError) as error:
         find_model('345M')
     assert str(error.value) == (
-        'no model in models/345M (there: tiny); run: python download_model.py 345M'
+        'no model in models/345M (there: demo, tiny); run: python download_model.py 345M'
     )
     with pytest.raises(UserError, match=r'there: tiny\); set --model_name to one'):
         find_model('tyni')

@@ -41,6 +41,8 @@ def test_the_package_and_the_scripts_of_a_wheel(site, tmp_path):
 
     where = python('-c', 'import gpt2.encoder; print(gpt2.encoder.__file__)')
     assert where.strip() == str(site / 'gpt2' / 'encoder.py')
+    where = python('-c', 'from gpt2.training import schedule; print(schedule.__file__)')
+    assert where.strip() == str(site / 'gpt2' / 'training' / 'schedule.py')
     script = site / 'bin' / 'generate_unconditional_samples.py'
     args = ['--model_name', 'demo', '--models_dir', ROOT / 'models', '--nsamples', '1']
     assert 'SAMPLE 1' in python(script, *args, '--length', '5')
