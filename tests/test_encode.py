@@ -22,14 +22,8 @@ from gpt2.encoder import get_encoder
 
 MEGABYTE = 2**20
 
-
-@pytest.fixture(autouse=True)
-def no_tensorflow(tmp_path, monkeypatch):
-    """Importing TensorFlow ends the process: neither the command nor a worker does."""
-    folder = tmp_path / 'no_tensorflow'
-    folder.mkdir()
-    (folder / 'tensorflow.py').write_text('import os\nos._exit(99)\n')
-    monkeypatch.setenv('PYTHONPATH', str(folder))
+# Neither the command nor a worker imports TensorFlow.
+pytestmark = pytest.mark.usefixtures('no_tensorflow')
 
 
 @functools.cache
