@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Fetches OpenAI's released models."""
 
-from gpt2 import cli, download
+import sys
+
+from gpt2 import cli, releases
 
 
 def download_model(*model_names: str, models_dir: str = 'models', base_url: str | None = None):
@@ -15,7 +17,7 @@ def download_model(*model_names: str, models_dir: str = 'models', base_url: str 
     :base_url=None : Address of a mirror, if None (default), that in the environment variable
      GPT2_MODELS_URL, else OpenAI's own
     """
-    download.download(model_names, models_dir, base_url, beside=__file__)
+    releases.download(model_names, models_dir, base_url, beside=__file__, out=sys.stdout)
 
 
 if __name__ == '__main__':

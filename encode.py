@@ -39,7 +39,9 @@ def encode(
     files = ('encoder.json', 'vocab.bpe')
     folder = find_model(model_name, models_dir, beside=__file__, files=files)
     *paths, out = paths
-    encode_dataset(folder, paths, out, combine, encoding, column, legacy_separator, workers)
+    encode_dataset(
+        folder, paths, out, combine, encoding, column, legacy_separator, workers, say=print
+    )
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from gpt2 import cli
+from gpt2 import cli, files
 from gpt2.encoder import END_OF_TEXT, bytes_to_unicode
 from gpt2.errors import UserError
 
@@ -51,11 +51,12 @@ def make_vocabulary(
     bpe.train_from_iterator([content], trainer)
     learnt = json.loads(bpe.to_str())['model']
     merges = [merge if isinstance(merge, str) else ' '.join(merge) for merge in learnt['merges']]
-    folder.mkdir(parents=True, exist_ok=True)
+    with files.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     encoder = learnt['vocab'] | {END_OF_TEXT: len(learnt['vocab'])}
     lines = ['#version: 0.2', *merges, '']
-    (folder / 'vocab.bpe').write_text('\n'.join(lines), encoding='utf-8')
-    (folder / 'encoder.json').write_text(json.dumps(encoder), encoding='utf-8')
+    files.write(folder / 'vocab.bpe', '\n'.join(lines))
+    files.write(folder / 'encoder.json', json.dumps(encoder))
     print(f'{folder}: {len(encoder):,} tokens')
     print(f'Try: python encode.py {text} {Path(text).stem}.npz --model_name {model_name}')
 

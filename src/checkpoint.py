@@ -1,8 +1,8 @@
 """OpenAI's checkpoint format, in and out: TensorFlow's name-based V2 checkpoints."""
 
+import errno
 import math
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
+from . import files
 from .errors import UserError
 from .hparams import HParams
 from .model_folder import checkpoint_prefix, how_to_mend
@@ -74,45 +75,26 @@ def save_params(prefix, params: dict) -> None:
     prefix = Path(prefix)
     save_tensors(prefix, {f'model/{name}': value for name, value in flatten(params).items()})
     text = f'model_checkpoint_path: "{prefix.name}"\nall_model_checkpoint_paths: "{prefix.name}"\n'
-    write_text(prefix.with_name('checkpoint'), text)
+    files.write(prefix.with_name('checkpoint'), text)
 
 
 def save_tensors(prefix: Path, tensors: dict) -> None:
-    """Write named tensors under a prefix: aside first, then flushed and renamed."""
-    aside = prefix.with_name(f'.{prefix.name}.part')
+    """Write named tensors under a prefix. Raises UserError as save_params does."""
     tensors = dict(sorted(tensors.items()))  # the order of OpenAI's files
-    try:
-        shutil.rmtree(aside, ignore_errors=True)  # what a killed save has left
-        aside.mkdir(parents=True)
-        tf.raw_ops.SaveV2(
-            prefix=str(aside / prefix.name),
-            tensor_names=list(tensors),
-            shape_and_slices=[''] * len(tensors),
-            tensors=[tf.convert_to_tensor(value) for value in tensors.values()],
-        )
-        for path in sorted(aside.glob(f'{prefix.name}.*')):  # .data before .index
-            with open(path, 'rb') as file:
-                os.fsync(file.fileno())
-            path.replace(prefix.with_name(path.name))
-    except (tf.errors.OpError, OSError) as error:
-        raise _cannot_write(prefix, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with files.writing_prefix(prefix) as aside:
+        try:
+            tf.raw_ops.SaveV2(
+                prefix=str(aside),
+                tensor_names=list(tensors),
+                shape_and_slices=[''] * len(tensors),
+                tensors=[tf.convert_to_tensor(value) for value in tensors.values()],
+            )
+        except tf.errors.OpError as error:
+            raise _system_error(error) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file: aside first, then flushed and renamed."""
-    aside = path.with_name(f'.{path.name}.part')
-    try:
-        with open(aside, 'w', encoding='utf-8') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _cannot_write(path: Path, error: Exception) -> UserError:
-    reason = str(error).partition('\n')[0]
-    return UserError(f'{path} cannot be written: {reason}; free some space there')
+def _system_error(error: tf.errors.OpError) -> OSError:
+    """What the system told TensorFlow: '... model.ckpt.data-...; File too large [Op:SaveV2]'."""
+    reason = error.message.rpartition('; ')[2].partition(' [Op:')[0]
+    number = next((n for n in errno.errorcode if os.strerror(n) == reason), None)
+    return OSError(number, reason)

@@ -17,21 +17,13 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from gpt2.data import encode_dataset
 from gpt2.data.load_dataset import load_dataset
 from gpt2.encoder import get_encoder
-from gpt2.errors import UserError
 
 MEGABYTE = 2**20
 
-
-@pytest.fixture(autouse=True)
-def no_tensorflow(tmp_path, monkeypatch):
-    """Importing TensorFlow ends the process: neither the command nor a worker does."""
-    folder = tmp_path / 'no_tensorflow'
-    folder.mkdir()
-    (folder / 'tensorflow.py').write_text('import os\nos._exit(99)\n')
-    monkeypatch.setenv('PYTHONPATH', str(folder))
+# Neither the command nor a worker imports TensorFlow.
+pytestmark = pytest.mark.usefixtures('no_tensorflow')
 
 
 @functools.cache
@@ -235,16 +227,6 @@ def test_a_failure_on_the_way_leaves_the_old_output(run, corpus, tmp_path):
     assert re.match(rf'.*corpus.txt is not utf-8 at byte {offset}; say what it is', done.stderr)
     assert (tmp_path / 'out.npz').read_text() == 'what was there'
     assert not (tmp_path / 'out.npz.part').exists()
-
-
-def test_a_full_disk(tmp_path):
-    def ids():
-        yield np.arange(10)
-        raise OSError(28, 'No space left on device')
-
-    with pytest.raises(UserError, match=r'out\.npz cannot be written: No space left on device'):
-        encode_dataset._write_npz(tmp_path / 'out.npz', ids())
-    assert not list(tmp_path.glob('out*'))
 
 
 @pytest.mark.parametrize('columns', [80, 20])

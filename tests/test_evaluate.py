@@ -12,10 +12,10 @@ import subprocess
 import sys
 
 import pytest
-from test_download_model import server  # noqa: F401  a fixture
 
 from conftest import ROOT
 from gpt2.evaluation.lambada import find_lambada
+from server import serve  # noqa: F401  a fixture
 from terminal import Terminal
 
 TEXT = 'ROMEO:\nBut, soft! what light through yonder window breaks?\n' * 12
@@ -86,7 +86,7 @@ def test_perplexity(run, text, tmp_path):
         (['lambada', '--model_name', 'demo', '--limit', '-2'], '--limit is at least 1, not -2'),
     ],
 )
-def test_mistakes_before_tensorflow(run, no_tensorflow, argv, sentence):  # noqa: F811
+def test_mistakes_before_tensorflow(run, no_tensorflow, argv, sentence):
     done = run('evaluate.py', *argv)
     assert (done.returncode, done.stdout) == (2, '')
     assert re.search(f'^evaluate.py: .*{sentence}', done.stderr) and done.stderr.count('\n') == 1
@@ -151,7 +151,7 @@ def test_tasks(run, tmp_path, monkeypatch):
     assert result['runs'][1]['results']['mine']['acc,none'] == 0.5
 
 
-def lambada(server, tmp_path, *argv):  # noqa: F811
+def lambada(server, tmp_path, *argv):
     """Run the script as a user does, but for the address, the size and the hash of the set."""
     server.files['/lambada_test.jsonl'] = CONTENT
     code = f"""
@@ -166,7 +166,7 @@ runpy.run_path({str(ROOT / 'evaluate.py')!r}, run_name='__main__')"""
     return subprocess.run(argv, timeout=300, **options)
 
 
-def test_lambada(server, tmp_path, monkeypatch):  # noqa: F811
+def test_lambada(server, tmp_path, monkeypatch):
     done = lambada(server, tmp_path, '--output_path', 'out.json')
     assert done.returncode == 0, done.stderr
     assert re.fullmatch('1 of 3 contexts do not fit .* left out\n', done.stderr)
@@ -182,7 +182,7 @@ def test_lambada(server, tmp_path, monkeypatch):  # noqa: F811
     assert len(server.gets()) == 1  # what is there and whole is not fetched again
 
 
-def test_lambada_that_cannot_be_fetched(server, tmp_path):  # noqa: F811
+def test_lambada_that_cannot_be_fetched(server, tmp_path):
     place = ['--base_url', f'{server.url}/elsewhere']
     done = lambada(server, tmp_path, *place)
     assert (done.returncode, done.stdout) == (2, '')

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_download_model import server  # noqa: F401  a fixture
 
 from conftest import ROOT
-from gpt2 import cli
+from gpt2 import cli, releases
+from server import serve  # noqa: F401  a fixture
 
 README = (ROOT / 'README.md').read_text('utf-8')
 
@@ -96,18 +96,16 @@ def test_the_recipes_of_evaluations_are_understood():
 
 
 @pytest.mark.parametrize('command, output', [c for c in commands() if 'download' in c[0]])
-def test_download(clone, server, monkeypatch, capsys, command, output):  # noqa: F811
+def test_download(clone, server, monkeypatch, capsys, command, output):
     """From a server here, whose files stand for OpenAI's."""
-    from gpt2 import download
-
     for path, content in list(server.files.items()):
         server.files[path.replace('774M', '124M')] = content
     monkeypatch.chdir(clone)
-    monkeypatch.setattr(download, 'KNOWN', dict.fromkeys(download.KNOWN, {}))
+    monkeypatch.setattr(releases, 'KNOWN', dict.fromkeys(releases.KNOWN, {}))
     monkeypatch.setenv('GPT2_MODELS_URL', server.url)
     words = command.split()
     assert words[:2] == ['python', 'download_model.py']
-    download.download(words[2:], beside=clone / words[1])
+    releases.download(words[2:], beside=clone / words[1], out=sys.stdout)
     assert capsys.readouterr().out == output
 
 

@@ -6,9 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-import zipfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -18,17 +17,18 @@ import regex as re
 
 from ..encoder import END_OF_TEXT, Encoder, get_encoder
 from ..errors import UserError
-from .read_text import find_files, read_pieces
+from .read_text import find_files, read_pieces, silent
+from .token_file import write_npz
 
 # A long document becomes chunks of 2**20 to 2**21 letters: some 300,000 tokens of English, of
 # which a window of 1024 that may not leave its chunk loses 0.3 % of the places to start at.
-CHUNK_LETTERS = 2**20
+LETTERS_PER_CHUNK = 2**20
 # What is encoded in one piece. Text is cut where the encoder splits it in any case, whatever
 # stands around: before a blank and between letters, digits and other characters, but not after
 # a blank, which may belong to the next word, and not in 's or 'll. So the ids are those of the
 # whole text, except where 2**16 letters in a row hold no such place (one word, one number, one
 # run of blanks or of punctuation that is so long): it is cut anywhere, and decodes to itself.
-BLOCK_LETTERS = 2**16
+LETTERS_PER_PIECE = 2**16
 PLACE = re.compile(r"\S\s|\p{L}\P{L}|\p{N}\P{N}|[^\s\p{L}\p{N}'][\p{L}\p{N}]")
 SEPARATOR = '\ud800'  # stands for the end-of-text token: no text that was decoded can hold it
 
@@ -42,10 +42,12 @@ def encode_dataset(
     column: str | None = None,
     legacy_separator: bool = False,
     workers: int | None = None,
+    say: Callable[[str], None] = silent,
 ) -> None:
     """Write the chunks of `paths`, encoded with a model folder's vocabulary, to the .npz `out`.
 
     The chunks do not depend on `workers`, how many processes encode (None: as many as cores).
+    Says what is left out of a folder, and how much was written.
     Raises UserError as `load_dataset` does, and where `out` cannot be written.
     """
     out = Path(out)
@@ -55,7 +57,7 @@ def encode_dataset(
         raise UserError(f'there is no folder {out.parent} for {out.name}; run: mkdir {out.parent}')
     if workers is not None and workers < 1:
         raise UserError(f'workers is at least 1, not {workers}')
-    files = [file for path in paths for file in find_files(path, encoding)]
+    files = [file for path in paths for file in find_files(path, encoding, say=say)]
     for file in files:
         if file.suffix == '.npz':
             raise UserError(f'{file} is encoded already; run: python train.py --dataset {file}')
@@ -63,20 +65,21 @@ def encode_dataset(
     texts = chunk_texts(read_pieces(files, encoding, column), combine, legacy_separator)
     if (first := next(texts, None)) is None:
         raise UserError(f'{", ".join(map(str, paths))} holds no text; name what holds some')
-    most = 1 + sum(file.stat().st_size for file in files) // CHUNK_LETTERS
+    most = 1 + sum(file.stat().st_size for file in files) // LETTERS_PER_CHUNK
     texts = itertools.chain([first], texts)
-    number, tokens = _write_npz(out, _encode_texts(folder, texts, min(workers or _cores(), most)))
-    say(out, number, tokens)
+    chunks = _encode_texts(folder, texts, min(workers or _cores(), most))
+    say(size_of(out, *write_npz(out, chunks)))
 
 
-def say(path, chunks: int, tokens: int) -> None:
-    print(f'{path}: {tokens:,} tokens in {chunks:,} {"chunk" if chunks == 1 else "chunks"}')
+def size_of(path, chunks: int, tokens: int) -> str:
+    """'a.npz', 2, 1234 -> 'a.npz: 1,234 tokens in 2 chunks'"""
+    return f'{path}: {tokens:,} tokens in {chunks:,} {"chunk" if chunks == 1 else "chunks"}'
 
 
 def cut(pieces: Iterable[str], size: int) -> Iterator[str]:
-    """The same text in blocks of `size` letters or some more; the last may be of any length.
+    """The same text in pieces of `size` letters or some more; the last may be of any length.
 
-    ['one two', ' three'], 4 -> 'one two', ' three'; BLOCK_LETTERS says where it is cut.
+    ['one two', ' three'], 4 -> 'one two', ' three'; LETTERS_PER_PIECE says where it is cut.
     """
     text = ''
     for piece in pieces:
@@ -102,7 +105,7 @@ def chunk_texts(
     """
     chunk, full = '', False
     for _, document in itertools.groupby(pieces, key=lambda item: item[0]):
-        for number, text in enumerate(cut((text for _, text in document), CHUNK_LETTERS)):
+        for number, text in enumerate(cut((text for _, text in document), LETTERS_PER_CHUNK)):
             if number == 0 and chunk and not legacy_separator:
                 chunk += SEPARATOR
             if number > 0 or full:
@@ -122,8 +125,8 @@ def encode_text(enc: Encoder, text: str) -> np.ndarray:
     for number, document in enumerate(text.split(SEPARATOR)):
         if number > 0:
             ids.append(enc.end_of_text)
-        for block in cut([document], BLOCK_LETTERS):
-            ids += enc.encode(block)
+        for piece in cut([document], LETTERS_PER_PIECE):
+            ids += enc.encode(piece)
     return np.array(ids, np.min_scalar_type(len(enc.decoder) - 1))
 
 
@@ -185,25 +188,3 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _write_npz(out: Path, chunks: Iterable[np.ndarray]) -> tuple[int, int]:
-    """Write what np.savez would, chunk by chunk; returns how many, and their tokens."""
-    number = tokens = 0
-    part = out.with_name(out.name + '.part')
-    try:
-        with open(part, 'wb') as file:
-            # Stored plainly: train.py then reads a window where it stands, and holds no chunk.
-            with zipfile.ZipFile(file, 'w', zipfile.ZIP_STORED) as archive:
-                for ids in chunks:
-                    with archive.open(f'arr_{number}.npy', 'w', force_zip64=True) as member:
-                        np.lib.format.write_array(member, ids, allow_pickle=False)
-                    number, tokens = number + 1, tokens + len(ids)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(out)
-    except OSError as error:
-        raise UserError(f'{out} cannot be written: {error.strerror}') from error
-    finally:
-        part.unlink(missing_ok=True)
-    return number, tokens

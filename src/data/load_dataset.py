@@ -1,7 +1,7 @@
 """Token chunks, and the windows that training draws from them. No TensorFlow."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,8 @@ import numpy as np
 from ..encoder import Encoder
 from ..errors import UserError
 from ..training.cluster import ALONE, Cluster
-from .encode_dataset import chunk_texts, encode_text, say
-from .read_text import find_files, read_pieces
+from .encode_dataset import chunk_texts, encode_text, size_of
+from .read_text import find_files, read_pieces, silent
 from .token_file import read_npz, spool
 
 
@@ -21,6 +21,7 @@ def load_dataset(
     encoding: str = 'utf-8',
     column: str | None = None,
     cluster: Cluster = ALONE,
+    say: Callable[[str], None] = silent,
 ) -> list:
     """The chunks of a text file, folder, pattern or .npz, or of several; says what each gave.
 
@@ -31,7 +32,7 @@ def load_dataset(
     """
     chunks, last = [], len(enc.decoder) - 1
     for source in [path] if isinstance(path, str | Path) else path:
-        files = find_files(source, encoding, encoded=True)
+        files = find_files(source, encoding, encoded=True, say=say)
         texts = [file for file in files if file.suffix != '.npz']
         shards = [file for file in files if file.suffix == '.npz']
         if 1 < len(shards) < cluster.size:
@@ -47,7 +48,7 @@ def load_dataset(
         found += spool(encoded, np.min_scalar_type(last))
         if not found:
             raise UserError(f'{source} holds no text; name a file, folder or pattern that does')
-        say(source, len(found), sum(map(len, found)))
+        say(size_of(source, len(found), sum(map(len, found))))
         chunks += found
     return chunks
 

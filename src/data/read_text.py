@@ -6,7 +6,7 @@ import csv
 import glob
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,16 +14,24 @@ from tqdm import tqdm
 from ..errors import UserError
 
 ROWS = ('.csv', '.jsonl')
-READ_LETTERS = 2**20  # of plain text at a time
+LETTERS_PER_READ = 2**20  # of plain text
+LONGEST_FIELD = 2**31 - 1  # of a .csv, in letters: csv's own limit of 2**17 is less than a book
 
-csv.field_size_limit(2**31 - 1)  # a document may be longer than 128 KiB
+
+def silent(text: str) -> None:
+    """Says nothing: in place of `print`."""
 
 
-def find_files(path: str | Path, encoding: str = 'utf-8', encoded: bool = False) -> list[Path]:
+def find_files(
+    path: str | Path,
+    encoding: str = 'utf-8',
+    encoded: bool = False,
+    say: Callable[[str], None] = silent,
+) -> list[Path]:
     """The file, or the files of the folder or pattern, in the order of their names.
 
-    Leaves out, and says so, what is hidden or binary in a folder or pattern; `encoded` keeps
-    its .npz files. Raises UserError where there is none.
+    Leaves out, and says so, what is hidden or binary in a folder or pattern; its .npz files are
+    binary unless `encoded` ones are wanted. Raises UserError where there is none.
     """
     path = Path(path)
     if path.is_file():
@@ -41,7 +49,7 @@ def find_files(path: str | Path, encoding: str = 'utf-8', encoded: bool = False)
     for kind, left in (('hidden', sorted(set(hidden))), ('binary', sorted(binary))):
         if left:
             more = f' and {len(left) - 1:,} more' if len(left) > 1 else ''
-            print(f'{path}: left out as {kind}: {left[0]}{more}')
+            say(f'{path}: left out as {kind}: {left[0]}{more}')
     return sorted(files - binary)
 
 
@@ -95,7 +103,7 @@ def _read_file(path: Path, encoding: str, column: str | None) -> Iterator[tuple[
             if path.suffix.lower() in ROWS:
                 texts = _read_rows(path, file, column)
             else:
-                texts = ((0, text) for text in iter(lambda: file.read(READ_LETTERS), ''))
+                texts = ((0, text) for text in iter(lambda: file.read(LETTERS_PER_READ), ''))
             try:
                 for row, text in texts:
                     yield row, text, file.buffer.tell()
@@ -133,13 +141,22 @@ def _read_rows(path: Path, file, column: str | None) -> Iterator[tuple[int, str]
 def _csv_rows(path, file):
     reader, line = csv.DictReader(file, strict=True), 2
     try:
-        for row in reader:
+        while (row := _next_row(reader)) is not None:
             if None in row:
                 raise csv.Error('it has more fields than the first line names')
             yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f'{path} line {line} is broken: {error}; mend the row') from error
+
+
+def _next_row(reader: csv.DictReader) -> dict | None:
+    """One row more, with fields longer than csv allows elsewhere in this process."""
+    limit = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _jsonl_rows(path, file):

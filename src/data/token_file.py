@@ -1,4 +1,4 @@
-"""Token chunks that stay in files until they are sliced. No TensorFlow."""
+"""Token chunks in files, where they stay until they are sliced. No TensorFlow."""
 
 import dataclasses
 import errno
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from .. import files
 from ..errors import UserError
 
 CHECKED_BYTES = 2**24  # of each file, when it is opened; the rest when it is read
-READ_BYTES = 2**20  # at a time, where chunks are unpacked
+BYTES_PER_READ = 2**20  # at a time, where chunks are unpacked
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -80,6 +81,24 @@ def mend(path: Path) -> str:
     return f'run: python encode.py TEXT {path}'
 
 
+def write_npz(path: Path, chunks: Iterable[np.ndarray]) -> tuple[int, int]:
+    """Write what np.savez would, chunk by chunk; returns how many, and their tokens.
+
+    Raises UserError where `path` cannot be written.
+    """
+    number = tokens = 0
+    # Stored plainly: train.py then reads a window where it stands, and holds no chunk.
+    with (
+        files.writing(path) as file,
+        zipfile.ZipFile(file, 'w', zipfile.ZIP_STORED) as archive,
+    ):
+        for ids in chunks:
+            with archive.open(f'arr_{number}.npy', 'w', force_zip64=True) as member:
+                np.lib.format.write_array(member, ids, allow_pickle=False)
+            number, tokens = number + 1, tokens + len(ids)
+    return number, tokens
+
+
 def read_npz(path: Path, last: int) -> list:
     """The chunks of an .npz for a model whose highest id is `last`, to be sliced.
 
@@ -138,7 +157,7 @@ def _inflate(
     """The tokens of a compressed member, in parts; the end of it checks its checksum."""
     with archive.open(info) as member:
         _, dtype = _header(member, info.file_size)
-        while content := member.read(READ_BYTES):
+        while content := member.read(BYTES_PER_READ):
             ids = np.frombuffer(content, dtype)
             check_ids(ids, path, last)
             yield ids

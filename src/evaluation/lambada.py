@@ -3,13 +3,14 @@
 import math
 import os
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from ..data.read_text import read_pieces
-from ..download import File, fetch
 from ..encoder import Encoder
 from ..errors import UserError
+from ..fetch import File, fetch
 
 BASE_URL = 'https://openaipublic.blob.core.windows.net/gpt-2/data'
 NAME, SIZE = 'lambada_test.jsonl', 1819752
@@ -17,15 +18,18 @@ SHA256 = '4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226'
 QUOTES = str.maketrans('“”', '""')
 
 
-def find_lambada(data_dir: str | Path, base_url: str | None, again: str) -> Path:
+def find_lambada(
+    data_dir: str | Path, base_url: str | None, again: str, out: TextIO | None = None
+) -> Path:
     """The set's file in `data_dir`, fetched and verified where it is not there.
 
-    It comes from `base_url`, else from $GPT2_DATA_URL, else from BASE_URL. Raises UserError, with
-    the command `again`, for what the network and the disk refuse.
+    It comes from `base_url`, else from $GPT2_DATA_URL, else from BASE_URL. Shows on the
+    terminal `out`, None for stderr, how far it is. Raises UserError, with the command `again`,
+    for what the network and the disk refuse.
     """
     base = (base_url or os.environ.get('GPT2_DATA_URL') or BASE_URL).rstrip('/')
     path = Path(data_dir, NAME)
-    fetch([File(f'{base}/{NAME}', path, SIZE, 'sha256', SHA256)], path.parent, again)
+    fetch([File(f'{base}/{NAME}', path, SIZE, 'sha256', SHA256)], path.parent, again, out)
     return path
 
 

@@ -2,32 +2,37 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ..data.encode_dataset import BLOCK_LETTERS, cut
-from ..data.read_text import find_files, read_pieces
+from ..data.encode_dataset import LETTERS_PER_PIECE, cut
+from ..data.read_text import find_files, read_pieces, silent
 from ..data.token_file import read_npz
 from ..encoder import END_OF_TEXT, Encoder
 from ..errors import UserError
 
 
 def read_documents(
-    enc: Encoder, paths: Sequence[str], encoding: str = 'utf-8', column: str | None = None
+    enc: Encoder,
+    paths: Sequence[str],
+    encoding: str = 'utf-8',
+    column: str | None = None,
+    say: Callable[[str], None] = silent,
 ) -> list[np.ndarray]:
     """The ids of each document: a text file, a row of a .csv or .jsonl, a chunk of an .npz.
 
-    Raises UserError for what cannot be read, and where no document has two tokens.
+    Says what is left out of a folder. Raises UserError for what cannot be read, and where no
+    document has two tokens.
     """
-    files = [file for path in paths for file in find_files(path, encoding, encoded=True)]
+    files = [file for path in paths for file in find_files(path, encoding, True, say)]
     texts = [file for file in files if file.suffix != '.npz']
     encoded, last = [file for file in files if file.suffix == '.npz'], len(enc.decoder) - 1
     documents = [chunk[:] for file in encoded for chunk in read_npz(file, last)]
     pieces = read_pieces(texts, encoding, column)
     for _, document in itertools.groupby(pieces, key=lambda item: item[0]):
-        blocks = cut((text for _, text in document), BLOCK_LETTERS)
-        documents.append(np.concatenate([np.array(enc.encode(block)) for block in blocks]))
+        cuts = cut((text for _, text in document), LETTERS_PER_PIECE)
+        documents.append(np.concatenate([np.array(enc.encode(piece)) for piece in cuts]))
     if max(map(len, documents), default=0) < 2:
         raise UserError(f'{", ".join(paths)} holds no two tokens in a row; name a text that does')
     return documents

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from conftest import DATA, ROOT
 from gpt2.checkpoint import load_params
-from gpt2.data.encode_dataset import BLOCK_LETTERS, encode_dataset
+from gpt2.data.encode_dataset import LETTERS_PER_PIECE, encode_dataset
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
 from gpt2.evaluation.perplexity import count, measure, read_documents, windows
@@ -133,7 +133,7 @@ def test_documents_are_files_rows_and_chunks(tmp_path, enc):
 
 
 def test_a_long_text_is_one_document(tmp_path, enc):
-    text = 'naïve: 漢字 and so on\n' * (2 * BLOCK_LETTERS // 10)
+    text = 'naïve: 漢字 and so on\n' * (2 * LETTERS_PER_PIECE // 10)
     (tmp_path / 'long.txt').write_text(text, encoding='utf-8')
     [ids] = read_documents(enc, [str(tmp_path / 'long.txt')])
     assert ids.tolist() == enc.encode(text)
