@@ -50,7 +50,7 @@ def test_a_missing_model_names_the_command_and_what_is_there(tiny, tmp_path, mon
     assert str(error.value) == (
         'no model in models/345M (there: demo, tiny); run: python download_model.py 345M'
     )
-    with pytest.raises(UserError, match=r'there: tiny\); set --model_name to one'):
+    with pytest.raises(UserError, match=r'there: demo, tiny\); set --model_name to one'):
         find_model('tyni')
     with pytest.raises(UserError, match=r'no model is there\); .* 345M --models_dir other'):
         find_model('345M', 'other')
