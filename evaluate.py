@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import gpt2
-from gpt2 import cli
+from gpt2 import cli, files
 from gpt2.errors import UserError
 from gpt2.options import check_precision, with_help
 
@@ -51,7 +51,7 @@ def perplexity(
     stride = n_ctx // 2 if stride is None else stride
     if not 1 <= stride <= n_ctx:
         raise UserError(f'--stride is from 1 to the n_ctx of {n_ctx}, not {stride}')
-    documents = read_documents(found.enc, files, encoding, column)
+    documents = read_documents(found.enc, files, encoding, column, say=print)
     scorer = load_scorer(found, batch_size, precision)
     result = {'model': found.folder.name, 'stride': stride}
     result |= measure(scorer, documents, found.enc, stride)
@@ -155,7 +155,7 @@ def lambada(
     from gpt2.evaluation.lambada import find_lambada, measure, read_examples
 
     again = shlex.join(['python', 'evaluate.py', *sys.argv[1:]])
-    path = find_lambada(data_dir, base_url, again)
+    path = find_lambada(data_dir, base_url, again, out=sys.stdout)
     examples = read_examples(path, found.enc, limit)
     result = {'model': found.folder.name}
     result |= measure(load_scorer(found, batch_size, precision), examples)
@@ -193,10 +193,8 @@ def print_figures(figures: dict) -> None:
 
 
 def write_json(output_path: str | None, result: dict) -> None:
-    from gpt2.checkpoint import write_text
-
     if output_path:
-        write_text(Path(output_path), json.dumps(result, indent=2) + '\n')
+        files.write(output_path, json.dumps(result, indent=2) + '\n')
 
 
 if __name__ == '__main__':

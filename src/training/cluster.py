@@ -59,7 +59,7 @@ def find_cluster(config: str | None = None) -> Cluster:
     JSON, is the second of two; there may also be one 'chief', who then comes first.
     """
     config = os.environ.get('TF_CONFIG', '') if config is None else config
-    mend = 'set it as the README shows, or run: unset TF_CONFIG'
+    mend = 'set it as docs/training.md shows, or run: unset TF_CONFIG'
     if not config:
         return ALONE
     try:

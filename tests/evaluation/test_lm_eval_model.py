@@ -243,7 +243,8 @@ def test_an_unknown_task_and_the_nearest(mine, everything, monkeypatch):
 
 
 def test_the_tasks_of_the_readme_are_there(everything):
-    recipes = re.findall(r'^python evaluate.py tasks (\S+)', (ROOT / 'README.md').read_text(), re.M)
+    page = (ROOT / 'docs' / 'evaluation.md').read_text('utf-8')
+    recipes = re.findall(r'^python evaluate.py tasks (\S+)', page, re.M)
     names = {name for recipe in recipes for name in recipe.split(',')} - {'my_task'}
     assert names <= set(everything.all_tasks) and len(names) > 8
 

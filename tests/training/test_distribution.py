@@ -113,7 +113,9 @@ def test_two_workers_are_one_process_with_twice_the_batch(run, start_two, tmp_pa
 
 def test_the_commands_of_the_readme(run, addresses, tmp_path):
     """As they stand, but for the addresses and the number of steps."""
-    [block] = re.findall(r'^```shell\n(.*?)^```$', (ROOT / 'README.md').read_text(), re.M | re.S)
+    [block] = re.findall(
+        r'^```shell\n(.*?)^```$', (ROOT / 'docs' / 'training.md').read_text(), re.M | re.S
+    )
     np.savez(tmp_path / 'license.npz', np.arange(1000))
     both = []
     for command in block.replace('max_steps 100', 'max_steps 2').splitlines():
@@ -223,7 +225,9 @@ def test_clusters():
     ],
 )
 def test_broken_clusters(config, sentence):
-    with pytest.raises(UserError, match=f'^{sentence}; set it as the README shows, or run: unset'):
+    with pytest.raises(
+        UserError, match=f'^{sentence}; set it as docs/training.md shows, or run: unset'
+    ):
         find_cluster(config)
 
 
