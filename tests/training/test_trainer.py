@@ -101,7 +101,7 @@ def test_the_originals_race_reproduced(golden, monkeypatch):
 def test_one_trace_for_all_steps(golden):
     trainer = new_trainer()
     steps(trainer, golden['batches'][:, None], 1e-3)
-    assert trainer._step.experimental_get_tracing_count() == 1
+    assert trainer.compiled_step.experimental_get_tracing_count() == 1
 
 
 def test_dropout_depends_on_seed_and_step_alone(golden):
