@@ -62,7 +62,7 @@ def compile_step(precision: str, save: str, *shape: str) -> None:
     trainer = training.Trainer(init_params(hparams, seed=0), hparams, **options)
     batch = tf.zeros([1, 1, hparams.n_ctx], tf.int32)
     args = [batch, batch, tf.constant(1e-4), tf.constant(0, tf.int64), tf.constant(0.0)]
-    trainer._step.experimental_get_compiler_ir(*args)(stage='optimized_hlo')
+    trainer.compiled_step.experimental_get_compiler_ir(*args)(stage='optimized_hlo')
 
 
 def read_assignment(folder, n_vocab: int) -> tuple[int, int]:

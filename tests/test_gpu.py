@@ -18,7 +18,7 @@ from gpt2.model_folder import load_hparams
 from gpt2.options import SamplingOptions
 from gpt2.params import flatten
 from gpt2.sample import generate, sample_sequence
-from gpt2.training import trainer as training
+from gpt2.training import loss as training_loss
 from gpt2.weights import for_sampling
 from terminal import Terminal
 
@@ -191,8 +191,8 @@ def test_parameters_are_put_on_the_gpu_one_by_one(gpu, monkeypatch, precision):
 def test_the_compiled_training_step_is_the_one_of_the_cpu(monkeypatch, precision, saving):
     batches = dict(np.load(DATA / 'training.npz'))['batches'][:6, None]
     options = {'precision': precision, 'memory_saving_gradients': saving, 'dropout': 0.1, 'seed': 3}
-    monkeypatch.setattr(training, 'SLICE', 25)  # of 62 positions: three slices of the logits
-    monkeypatch.setattr(training, 'SMALL_SLICE', 25)
+    monkeypatch.setattr(training_loss, 'SLICE', 25)  # of 62 positions: three slices of the logits
+    monkeypatch.setattr(training_loss, 'SMALL_SLICE', 25)
     plain = new_trainer(**options)
     expected = steps(plain, batches, 1e-3)
     believe(monkeypatch, (9, 0))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import regex as re
 
-from ..encoder import END_OF_TEXT, Encoder, get_encoder
+from ..encoder import END_OF_TEXT, Encoder, read_encoder
 from ..errors import UserError
 from .read_text import find_files, read_pieces, silent
 from .token_file import write_npz
@@ -137,7 +137,7 @@ def _cores() -> int:
 
 @functools.cache
 def _encoder(folder: Path) -> Encoder:
-    return get_encoder(folder.name, folder.parent)
+    return read_encoder(folder)
 
 
 def _encode(folder: Path, text: str) -> np.ndarray:

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -28,8 +29,11 @@ class Cluster:
     def is_chief(self) -> bool:
         return self.index == 0
 
-    def meet(self, patience: float = PATIENCE) -> None:
-        """Wait until all other workers have come as far; UserError where one does not."""
+    def meet(self, say: Callable[[str], None], patience: float = PATIENCE) -> None:
+        """Wait until all other workers have come as far; UserError where one does not.
+
+        say: is told for whom it waits, once.
+        """
         if self.size == 1:
             return
         end, missing = time.time() + patience, list(self.workers)
@@ -41,7 +45,8 @@ class Cluster:
                         'train.py runs, and that this machine can reach it'
                     )
                 if not bar.n:
-                    bar.write(f'Waiting for the other workers: {", ".join(missing)}')
+                    with tqdm.external_write_mode():
+                        say(f'Waiting for the other workers: {", ".join(missing)}')
                 bar.update(self.size - len(missing) - bar.n)
                 time.sleep(0.2)
 

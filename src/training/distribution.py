@@ -1,9 +1,20 @@
 """Several GPUs, or several machines, that train as one device does."""
 
+import dataclasses
+import secrets
+import sys
+import zlib
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from ..errors import UserError
+from ..hparams import HParams
 from .cluster import Cluster
+from .prepare import Job
+
+# Flags that may differ from machine to machine.
+OWN = ('dataset', 'val_dataset', 'models_dir')
 
 
 def get_strategy(cluster: Cluster) -> tf.distribute.Strategy:
@@ -31,6 +42,42 @@ def gather(strategy: tf.distribute.Strategy, row: list[int]) -> list[list[int]]:
         return strategy.gather(strategy.run(lambda: tf.constant([row], tf.int64)), axis=0)
 
     return rows().numpy().tolist() if strategy.num_replicas_in_sync > 1 else [row]
+
+
+class Agreed(NamedTuple):
+    """What all workers go by."""
+
+    step: int  # how many the run has done
+    seed: int
+    resumes: bool  # whether the run has an optimizer's state to go on with
+    hparams: HParams
+    length: int  # tokens in a window
+
+
+def agree(strategy: tf.distribute.Strategy, job: Job) -> Agreed:
+    """Take from the chief where the run stands, and from all how long a window can be.
+
+    Raises UserError where the workers' flags are not the same.
+    """
+    flags, start = job.flags, job.start
+    shared = {name: value for name, value in vars(flags).items() if name not in OWN}
+    facts = start.facts or {'step': 0, 'seed': flags.seed}
+    seed = secrets.randbits(31) if facts['seed'] is None else facts['seed']
+    shape = dataclasses.astuple(start.hparams or HParams())
+    said = (zlib.crc32(repr(shared).encode()), facts['step'], seed, start.facts is not None)
+    row = [job.cluster.index, *said, job.sampler.longest, *shape]
+    rows = sorted(gather(strategy, row))
+    _, checksum, step, seed, resumes, _, *shape = rows[0]
+    if any(row[1] != checksum for row in rows):
+        raise UserError('the workers have different flags; start all with the same command')
+    hparams, longest = HParams(*shape), min(row[5] for row in rows)
+    length = flags.context_length or hparams.n_ctx
+    if longest < length and job.cluster.is_chief:
+        print(
+            f'the longest chunk has {longest} tokens: the windows have as many, not {length}',
+            file=sys.stderr,
+        )
+    return Agreed(step, seed, bool(resumes), hparams, min(longest, length))
 
 
 def lost(error: Exception) -> UserError:

@@ -4,17 +4,14 @@ import dataclasses
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from ..encoder import get_encoder
+from .. import files
+from ..encoder import read_encoder
 from ..errors import UserError
 from ..hparams import HParams, default_hparams
 from ..model_folder import checkpoint_prefix, find_model, load_hparams
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 VOCABULARY = ('encoder.json', 'vocab.bpe')
 
@@ -35,43 +32,44 @@ class RunFolder:
     def lock(self) -> None:
         """Keep other processes from training this run, until this one ends."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.held = open(self.path.with_name(f'.{self.path.name}.lock'), 'w')
-        try:
-            if fcntl:
-                fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f'another process is training {self.path}; set another --run_name'
-            ) from None
+        path = self.path.with_name(f'.{self.path.name}.lock')
+        message = f'another process is training {self.path}; set another --run_name'
+        self.held = files.lock(path, message)
 
-    def begin(self, vocabulary: Path, hparams: HParams) -> None:
-        """Make the folder a model folder, but for the checkpoint; set an earlier run's aside."""
+    def begin(self, vocabulary: Path, hparams: HParams, say: Callable[[str], None]) -> None:
+        """Make the folder a model folder, but for the checkpoint; set an earlier run's aside.
+
+        vocabulary: the folder that has it; say: is told where an earlier run's is now.
+        """
         contents = {name: (vocabulary / name).read_bytes() for name in VOCABULARY}
         contents['hparams.json'] = (json.dumps(vars(hparams), indent=2) + '\n').encode()
         if self.has_checkpoint():
-            self.set_aside()
+            aside = self.set_aside()
+            say(
+                f'What {self.path} held is now in {aside}; --restore_from latest goes on with a run'
+            )
         for folder in (self.path, self.path / 'best'):
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in contents.items():
-                (folder / name).write_bytes(content)
+                files.write(folder / name, content)
 
-    def set_aside(self) -> None:
+    def set_aside(self) -> Path:
         """Rename what an earlier run left under this name: run1 -> run1.1."""
         number = 1
         while (aside := self.path.with_name(f'{self.path.name}.{number}')).exists():
             number += 1
         self.path.rename(aside)
-        print(f'What {self.path} held is now in {aside}; --restore_from latest goes on with a run')
+        return aside
 
     def save(self, step: int, params: dict, state: dict, facts: dict, keep: int) -> None:
         """Write a checkpoint; the one before stays whole until this one is, and `keep` remain.
 
         state: named tensors; facts: what JSON can say.
         """
-        from ..checkpoint import save_params, save_tensors, write_text
+        from ..checkpoint import save_params, save_tensors
 
         save_tensors(self.path / f'state-{step}', state)
-        write_text(self.path / f'state-{step}.json', json.dumps(facts, indent=2) + '\n')
+        files.write(self.path / f'state-{step}.json', json.dumps(facts, indent=2) + '\n')
         save_params(self.path / f'model-{step}', params)
         self._prune(keep)
 
@@ -111,7 +109,7 @@ class Start:
 
 
 def find_start(
-    run: RunFolder, restore_from: str, model_name: str, models_dir, beside, shape: dict
+    run: RunFolder, restore_from: str, model_name: str, models_dir, shape: dict
 ) -> Start:
     """Where --restore_from, latest, fresh, scratch or a checkpoint, says that `run` starts.
 
@@ -120,15 +118,15 @@ def find_start(
     """
     shape = {name: value for name, value in shape.items() if value is not None}
     if restore_from == 'scratch':
-        folder = find_model(model_name, models_dir, beside, files=VOCABULARY)
-        enc = get_encoder(folder.name, folder.parent)
+        folder = find_model(model_name, models_dir, files=VOCABULARY)
+        enc = read_encoder(folder)
         known = (folder / 'hparams.json').exists()
         hparams = load_hparams(folder) if known else default_hparams()
         return Start(folder, hparams.override_from_dict({'n_vocab': len(enc.decoder)} | shape))
     if restore_from == 'latest' and run.has_checkpoint():
         prefix = checkpoint_prefix(run.path)
     elif restore_from in ('latest', 'fresh'):
-        prefix = checkpoint_prefix(find_model(model_name, models_dir, beside))
+        prefix = checkpoint_prefix(find_model(model_name, models_dir))
     elif Path(restore_from).is_dir() or Path(f'{restore_from}.index').exists():
         prefix = checkpoint_prefix(restore_from)
     else:

@@ -1,115 +1,24 @@
-"""Training: the loss, its gradients, and one step of the optimizer."""
+"""One step of training: the parameters, their gradients, and the optimizer that moves them."""
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from ..checkpoint import restore
 from ..errors import UserError
-from ..fast import on_gpu, wide_product
+from ..fast import on_gpu
 from ..hparams import HParams
-from ..model import hidden, keep
 from ..params import flatten
+from .loss import dropout_masks, language_loss
 from .optimizer import SCALE, Optimizer
-
-SLICE, SMALL_SLICE = 512, 128  # positions whose logits exist at once; to save memory
-
-
-def language_loss(params, hparams: HParams, inputs, targets, **options):
-    """Mean cross-entropy, in nats, of each token of targets [batch, n] but the first.
-
-    inputs: the same tokens as `targets`, except for noise.
-    """
-    h, _ = hidden(params, hparams, inputs, **options)
-    h = tf.reshape(h[:, :-1], [-1, hparams.n_embd])
-    size = SMALL_SLICE if options.get('recompute') else SLICE
-    return cross_entropy(h, params['wte'], tf.reshape(targets[:, 1:], [-1]), size=size)
-
-
-def cross_entropy(h, wte, labels, *, size: int):
-    """The mean over positions, where h [positions, n_embd] @ wte are the logits.
-
-    The logits of all positions would be the largest tensor by far. So those of `size` positions
-    live at a time, and become their share of the gradients at once: one turn of a loop after
-    another, also where XLA compiles it, which knows no other order. They, and the gradients, are
-    summed up in float32, whatever the type of h.
-    """
-    count = h.shape[0]
-    size = min(size, count)
-    padding = -count % size
-    turns = (count + padding) // size
-
-    @tf.custom_gradient
-    def mean(h, wte):
-        low_wte = tf.cast(wte, h.dtype)
-        rows = tf.reshape(tf.pad(h, [[0, padding], [0, 0]]), [turns, size, -1])
-        answers = tf.reshape(tf.pad(labels, [[0, padding]], constant_values=-1), [turns, size])
-
-        def turn(i, loss, d_h, d_wte):
-            logits = wide_product(rows[i], low_wte, transpose_b=True)
-            part, d_logits = slice_loss(logits, answers[i], h.dtype)
-            d_h = d_h.write(i, wide_product(d_logits, low_wte))
-            d_wte += wide_product(tf.transpose(d_logits), rows[i])
-            return [i + 1, loss + part, d_h, d_wte]
-
-        d_h = tf.TensorArray(tf.float32, turns, element_shape=[size, h.shape[1]])
-        _, loss, d_h, d_wte = tf.while_loop(
-            lambda i, *_: i < turns,
-            turn,
-            [tf.constant(0), tf.constant(0.0), d_h, tf.zeros(wte.shape)],
-            parallel_iterations=1,
-            maximum_iterations=turns,
-        )
-
-        def gradient(upstream):
-            d = d_h.concat()[:count] * (upstream / count)
-            return tf.cast(d, h.dtype), d_wte * (upstream / count)
-
-        return loss / count, gradient
-
-    return mean(h, tf.convert_to_tensor(wte))
-
-
-@tf.function(jit_compile=True)
-def slice_loss(logits, labels, dtype):
-    """The sum of the cross-entropies of logits [positions, n_vocab], and its gradient in `dtype`.
-
-    A position whose label is -1 does not count.
-    """
-    counts = labels >= 0
-    labels = tf.maximum(labels, 0)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-    gradient = tf.nn.softmax(logits) - tf.one_hot(labels, logits.shape[-1])
-    gradient = tf.cast(tf.where(counts[:, None], gradient, 0), dtype)
-    return tf.reduce_sum(tf.where(counts, losses, 0)), gradient
-
-
-def dropout_masks(rate: float, seed):
-    """What model() takes as `dropout`: the same masks again for the same seed, two integers.
-
-    They are made of whole numbers, which are the same compiled and not, and on every device;
-    TensorFlow's own are not.
-    """
-
-    def fold_in(seed, number):
-        return tf.random.experimental.stateless_fold_in(seed, number, alg='philox')
-
-    def dropout(place):
-        def drop(x, number):
-            mask_seed = fold_in(fold_in(seed, place), number)
-            options = {'minval': None, 'maxval': None, 'dtype': tf.uint32, 'alg': 'philox'}
-            bits = tf.random.stateless_uniform(tf.shape(x), mask_seed, **options)
-            kept = bits >= tf.constant(int(rate * 2**32), tf.uint32)
-            return tf.where(kept, x / (1 - rate), 0)
-
-        return drop
-
-    return dropout if rate else keep
 
 
 class Trainer:
     """The parameters, their optimizer, and the compiled step that updates both.
 
     Made, as its parameters, in the scope of a tf.distribute strategy that mirrors variables, it
-    trains on all its replicas, each on its own share of every batch.
+    trains on all its replicas, each on its own share of every batch. `step` calls the compiled
+    _all_replicas_step, which calls _replica_step on each, and that the compiled _gradients.
     """
 
     def __init__(
@@ -132,7 +41,7 @@ class Trainer:
         self.local = tf.nest.map_structure(self._local, params)
         self.clip_norm, self.dropout = clip_norm, dropout
         self.recompute = memory_saving_gradients
-        self.dtype = None if precision == 'float32' else tf.as_dtype(precision)
+        self.dtype = tf.as_dtype(precision)
         variables = {
             name: variable
             for name, variable in flatten(params).items()
@@ -146,9 +55,11 @@ class Trainer:
         # benchmarks/training.py. XLA takes no exchange between replicas: with several, it
         # compiles what they do alone.
         compiled = on_gpu()
-        self._step = tf.function(self._step, jit_compile=compiled and self.replicas == 1)
-        self._gradients = tf.function(self._gradients, jit_compile=compiled)
-        self.loss = tf.function(self.loss, jit_compile=compiled)
+        self.compiled_step = tf.function(
+            self._all_replicas_step, jit_compile=compiled and self.replicas == 1
+        )
+        self.compiled_gradients = tf.function(self._gradients, jit_compile=compiled)
+        self.compiled_loss = tf.function(self._loss, jit_compile=compiled)
 
     def _local(self, variable):
         """This process's own first copy of a variable, or of a result."""
@@ -165,11 +76,12 @@ class Trainer:
         step scales it down. And whether any worker said `stop`.
         """
         rate, number = tf.constant(learning_rate, tf.float32), tf.constant(number, tf.int64)
-        figures = self._step(inputs, targets, rate, number, tf.constant(float(stop)))
+        figures = self.compiled_step(inputs, targets, rate, number, tf.constant(float(stop)))
         loss, norm, stop = figures.numpy().tolist()  # all at once: a GPU is waited for each time
         return loss, norm, stop > 0
 
-    def _step(self, inputs, targets, learning_rate, number, stop):
+    def _all_replicas_step(self, inputs, targets, learning_rate, number, stop):
+        """One tensor [loss, norm of the gradient, stop], once the parameters have moved."""
         figures, *grads = self.strategy.run(self._replica_step, (inputs, targets, number, stop))
         loss, norm, stop = tf.unstack(self._local(figures))
         norm = self.optimizer.apply(grads, norm, learning_rate)
@@ -184,7 +96,7 @@ class Trainer:
         inputs, targets = (tf.reshape(x, shares)[:, place] for x in (inputs, targets))
         number = number * self.replicas + tf.cast(place, tf.int64)
         scale = tf.convert_to_tensor(self.optimizer.scale)
-        loss, *grads = self._gradients(inputs, targets, number, scale)
+        loss, *grads = self.compiled_gradients(inputs, targets, number, scale)
         means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.stack([loss, stop]), *grads])
         (loss, stop), grads = tf.unstack(means[0]), means[1:]
         norm = tf.linalg.global_norm(grads)
@@ -206,19 +118,15 @@ class Trainer:
             grads = tape.gradient(scaled, self.variables)
             return [loss, *map(tf.convert_to_tensor, grads)]
 
-        sums = gradients(0)
-        if accumulate > 1:
-            _, sums = tf.while_loop(
-                lambda i, sums: i < accumulate,
-                lambda i, sums: (i + 1, [a + b for a, b in zip(sums, gradients(i), strict=True)]),
-                [1, sums],
-            )
-            sums = [x / accumulate for x in sums]
-        return sums
+        return mean_of(gradients, accumulate)
 
     def loss(self, tokens):
         """The loss of tokens [batch, n], without dropout."""
-        return language_loss(self.local, self.hparams, tokens, tokens, dtype=self.dtype)
+        return self.compiled_loss(tokens)
+
+    def _loss(self, tokens):
+        options = {'dtype': self.dtype, 'learn': False}
+        return language_loss(self.local, self.hparams, tokens, tokens, **options)
 
     def state(self) -> dict:
         """What the optimizer remembers: {'optimizer/...': variable}."""
@@ -250,3 +158,16 @@ class Trainer:
         with self.strategy.scope():
             for name, variable in self.optimizer.memory.items():
                 variable.assign(tf.Variable(values.pop(name)))
+
+
+def mean_of(tensors: Callable, count: int) -> list:
+    """The mean of the lists tensors(i) for i below `count`, of which one exists at a time."""
+    sums = tensors(0)
+    if count == 1:
+        return sums
+    _, sums = tf.while_loop(
+        lambda i, sums: i < count,
+        lambda i, sums: (i + 1, [a + b for a, b in zip(sums, tensors(i), strict=True)]),
+        [1, sums],
+    )
+    return [x / count for x in sums]

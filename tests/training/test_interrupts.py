@@ -1,0 +1,44 @@
+import signal
+
+import pytest
+
+from gpt2.training.interrupts import Interrupts
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Those of before are set again."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_an_interrupt_waits_for_what_is_held(number):
+    held, done = Interrupts(), []
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    with pytest.raises(KeyboardInterrupt), held:
+        signal.raise_signal(number)
+        done.append(held.asked)
+    assert done == [True] and not held.asked
+    with held:
+        done.append('again')
+    assert done == [True, 'again']
+
+
+def test_an_error_is_not_hidden_by_an_interrupt():
+    with pytest.raises(ZeroDivisionError), Interrupts():
+        signal.raise_signal(signal.SIGINT)
+        1 / 0  # noqa: B018
+
+
+def test_the_patient_only_remember():
+    patient = Interrupts(patient=True)
+    signal.raise_signal(signal.SIGTERM)
+    with patient:
+        signal.raise_signal(signal.SIGINT)
+    assert patient.asked
