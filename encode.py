@@ -37,7 +37,7 @@ def encode(
     if len(paths) < 2:
         raise UserError('say what to encode and where to; run: python encode.py TEXT OUT.npz')
     files = ('encoder.json', 'vocab.bpe')
-    folder = find_model(model_name, models_dir, beside=__file__, files=files)
+    folder = find_model(model_name, models_dir, files=files)
     *paths, out = paths
     encode_dataset(
         folder, paths, out, combine, encoding, column, legacy_separator, workers, say=print

@@ -40,7 +40,7 @@ def new_job(**flags) -> Job:
         write_model(SMALL, SHAPE)
     small = {'batch_size': 2, 'context_length': 32, 'sample_every': 0, 'seed': 1}
     small |= {'dataset': str(ROOT / 'README.md'), 'model_name': 'small'}
-    return prepare(default_flags(**small | flags))
+    return prepare(default_flags(**small | flags), say=print)
 
 
 def train(**flags) -> tuple[int, list[str]]:
