@@ -56,14 +56,23 @@ def write_model(folder, hparams):
     save_params(folder / 'model.ckpt', init_params(hparams, seed=1))
 
 
-def new_trainer(**options):
-    """A Trainer of tests/data/tiny-random, from which OpenAI's training went."""
+def load_tiny(convert=None, n_layer=3):
+    """(params, hparams) of tests/data/tiny-random, or of its first blocks alone."""
     from gpt2.checkpoint import load_params
     from gpt2.model_folder import load_hparams
-    from gpt2.training.trainer import Trainer
 
     hparams = load_hparams(DATA / 'tiny-random')
-    return Trainer(load_params(DATA / 'tiny-random', hparams), hparams, **options)
+    params = load_params(DATA / 'tiny-random', hparams, convert)
+    for number in range(n_layer, hparams.n_layer):
+        del params[f'h{number}']
+    return params, hparams.override_from_dict({'n_layer': n_layer})
+
+
+def new_trainer(n_layer=3, **options):
+    """A Trainer of tests/data/tiny-random, from which OpenAI's training went."""
+    from gpt2.training.trainer import Trainer
+
+    return Trainer(*load_tiny(n_layer=n_layer), **options)
 
 
 def steps(trainer, batches, rate, first=0):

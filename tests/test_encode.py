@@ -299,4 +299,6 @@ def test_mistakes(run, tiny, tmp_path, args, sentence):
 def test_a_mistake_costs_no_wait(process, tiny):
     done = process('encode.py', 'gone.txt', 'o.npz', '--model_name', 'tiny')
     assert (done.returncode, done.stdout) == (2, '')
-    assert re.fullmatch('encode.py: gone.txt is no file, no folder, and no pattern.*\n', done.stderr)
+    assert re.fullmatch(
+        'encode.py: gone.txt is no file, no folder, and no pattern.*\n', done.stderr
+    )
