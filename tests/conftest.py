@@ -56,14 +56,23 @@ def write_model(folder, hparams):
     save_params(folder / 'model.ckpt', init_params(hparams, seed=1))
 
 
-def new_trainer(**options):
-    """A Trainer of tests/data/tiny-random, from which OpenAI's training went."""
+def load_tiny(convert=None, n_layer=3):
+    """(params, hparams) of tests/data/tiny-random, or of its first blocks alone."""
     from gpt2.checkpoint import load_params
     from gpt2.model_folder import load_hparams
-    from gpt2.training.trainer import Trainer
 
     hparams = load_hparams(DATA / 'tiny-random')
-    return Trainer(load_params(DATA / 'tiny-random', hparams), hparams, **options)
+    params = load_params(DATA / 'tiny-random', hparams, convert)
+    for number in range(n_layer, hparams.n_layer):
+        del params[f'h{number}']
+    return params, hparams.override_from_dict({'n_layer': n_layer})
+
+
+def new_trainer(n_layer=3, **options):
+    """A Trainer of tests/data/tiny-random, from which OpenAI's training went."""
+    from gpt2.training.trainer import Trainer
+
+    return Trainer(*load_tiny(n_layer=n_layer), **options)
 
 
 def steps(trainer, batches, rate, first=0):
@@ -86,14 +95,32 @@ def tiny(tmp_path):
 @pytest.fixture(scope='session', autouse=True)
 def cache_folder(tmp_path_factory):
     """Where the samplers keep what XLA compiled: one folder for all tests, not the user's."""
-    os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent  # all workers', each of whom has a folder of its own in there
+    os.environ['XDG_CACHE_HOME'] = str(folder / 'cache')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def started(cache_folder):
+    """TensorFlow, started and its flags read as in a script, whichever test comes first."""
+    import tensorflow as tf
+
+    from gpt2 import runtime
+
+    before = dict(os.environ)
+    runtime.start()
+    tf.get_logger().setLevel('ERROR')
+    tf.function(lambda: tf.constant(0), jit_compile=True)()  # now XLA reads its flags
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
-def run(tmp_path):
+def process(tmp_path):
     """Runs a script of this repository as a user would, from tmp_path."""
 
-    def run(script, *args, cwd=tmp_path, **options):
+    def process(script, *args, cwd=tmp_path, **options):
         options = {
             'capture_output': True,
             'text': True,
@@ -102,13 +129,28 @@ def run(tmp_path):
         } | options
         return subprocess.run([sys.executable, ROOT / script, *map(str, args)], cwd=cwd, **options)
 
+    return process
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The same within the process of the tests, which spares TensorFlow's start."""
+    from in_process import run_script
+
+    def run(script, *args, cwd=tmp_path, input=''):
+        return run_script(ROOT / script, args, cwd, input)
+
     return run
 
 
 @pytest.fixture
 def no_tensorflow(tmp_path, monkeypatch):
-    """Importing TensorFlow ends the process: what is said before costs the user no wait."""
+    """Importing TensorFlow ends a process: what is said before costs the user no wait.
+
+    Here, where it is imported already, it is what imports it that ends the test.
+    """
     folder = tmp_path / 'no_tensorflow'
     folder.mkdir()
     (folder / 'tensorflow.py').write_text('import os\nos._exit(99)\n')
     monkeypatch.setenv('PYTHONPATH', f'{folder}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
+    monkeypatch.setattr('gpt2.runtime.start', lambda *_, **__: pytest.fail('TensorFlow starts'))

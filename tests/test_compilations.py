@@ -6,11 +6,11 @@ import pytest
 
 
 @pytest.fixture
-def sample(run, tmp_path):
+def sample(process, tmp_path):
     """Runs a sampler with this cache folder; its output."""
 
     def sample(cache='cache', **environment):
-        done = run(
+        done = process(
             'generate_unconditional_samples.py',
             *('--model_name', 'demo', '--nsamples', '1', '--length', '5', '--seed', '1'),
             env=os.environ | {'XDG_CACHE_HOME': str(tmp_path / cache)} | environment,

@@ -78,13 +78,13 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-def test_the_ids_of_the_whole_text_whatever_the_number_of_workers(run, corpus, tiny, tmp_path):
+def test_the_ids_of_the_whole_text_whatever_the_number_of_workers(process, corpus, tiny, tmp_path):
     (tmp_path / 'short.txt').write_text('short')
     found = []
     for workers in (1, 2):
         out = f'{workers}.npz'
         args = ('short.txt', corpus, corpus, 'short.txt', out, '--model_name', 'tiny')
-        done = run('encode.py', *args, '--workers', workers)
+        done = process('encode.py', *args, '--workers', workers)
         assert (done.returncode, done.stderr) == (0, '')
         found.append(chunks(tmp_path / out))
         tokens = sum(map(len, found[-1]))
@@ -99,12 +99,12 @@ def test_the_ids_of_the_whole_text_whatever_the_number_of_workers(run, corpus, t
     assert same([chunk[:] for chunk in loaded], found[0])
 
 
-def test_the_ids_of_gpt2(run, vocab_dir, tmp_path):
+def test_the_ids_of_gpt2(process, run, vocab_dir, tmp_path):
     text = words(300_000)
     (tmp_path / 'a.txt').write_text(text, encoding='utf-8')
     args = ('--model_name', vocab_dir.name, '--models_dir', vocab_dir.parent)
     for workers in (1, 2):
-        done = run('encode.py', 'a.txt', 'a.npz', *args, '--workers', workers)
+        done = process('encode.py', 'a.txt', 'a.npz', *args, '--workers', workers)
         assert (done.returncode, done.stderr) == (0, '')
         enc = get_encoder(vocab_dir.name, vocab_dir.parent)
         assert np.array_equal(np.concatenate(chunks(tmp_path / 'a.npz')), enc.encode(text))
@@ -281,3 +281,11 @@ def test_mistakes(run, tiny, tmp_path, args, sentence):
     assert (done.returncode, done.stdout) == (2, '')
     assert re.match(f'encode.py: .*{sentence}', done.stderr) and done.stderr.count('\n') == 1
     assert not list(tmp_path.glob('o.npz*'))
+
+
+def test_a_mistake_costs_no_wait(process, tiny):
+    done = process('encode.py', 'gone.txt', 'o.npz', '--model_name', 'tiny')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert re.fullmatch(
+        'encode.py: gone.txt is no file, no folder, and no pattern.*\n', done.stderr
+    )

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -34,9 +33,9 @@ def text(tmp_path):
     return path
 
 
-def test_perplexity(run, text, tmp_path):
+def test_perplexity(process, run, text, tmp_path):
     flags = ['--model_name', 'demo', '--stride', 32, '--output_path', 'out.json']
-    done = run('evaluate.py', 'perplexity', text.name, *flags)
+    done = process('evaluate.py', 'perplexity', text.name, *flags)
     assert (done.returncode, done.stderr) == (0, '')
     result = json.loads((tmp_path / 'out.json').read_text())
     assert list(tmp_path.glob('.*')) == []
@@ -92,6 +91,12 @@ def test_mistakes_before_tensorflow(run, no_tensorflow, argv, sentence):
     assert re.search(f'^evaluate.py: .*{sentence}', done.stderr) and done.stderr.count('\n') == 1
 
 
+def test_a_mistake_costs_no_wait(process, no_tensorflow):
+    done = process('evaluate.py', 'perplexity', 'a', '--batch_size', '0')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr == 'evaluate.py: --batch_size is at least 1, not 0\n'
+
+
 def test_help_for_the_script_and_for_a_command(run):
     for argv in ([], ['--help']):
         done = run('evaluate.py', *argv)
@@ -113,16 +118,15 @@ def test_an_interrupt_is_quiet(text, tmp_path):
     assert 'Traceback' not in terminal.text
 
 
-def test_without_lm_eval(run, tmp_path, monkeypatch):
-    (tmp_path / 'sitecustomize.py').write_text("import sys\nsys.modules['lm_eval'] = None\n")
-    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
+def test_without_lm_eval(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'lm_eval', None)
     done = run('evaluate.py', 'tasks', 'wikitext', '--model_name', 'demo')
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr == ("evaluate.py: lm-eval is not installed; run: pip install -e '.[eval]'\n")
 
 
 @pytest.mark.skipif(not importlib.util.find_spec('lm_eval'), reason='lm-eval is not installed')
-def test_tasks(run, tmp_path, monkeypatch):
+def test_tasks(process, tmp_path, monkeypatch):
     monkeypatch.setenv('HF_HOME', str(tmp_path / 'hf'))
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     rows = [
@@ -141,7 +145,7 @@ def test_tasks(run, tmp_path, monkeypatch):
         'metric_list: [{metric: acc}]\n'
     )
     flags = ['--include_path', '.', '--model_name', 'demo', '--output_path', 'out.json']
-    done = run('evaluate.py', 'tasks', 'mine', '--num_fewshot', '0,1', *flags)
+    done = process('evaluate.py', 'tasks', 'mine', '--num_fewshot', '0,1', *flags)
     assert (done.returncode, done.stderr) == (0, '')
     assert [line.split()[:4] for line in done.stdout.splitlines()[1:]] == [
         ['mine', shots, 'acc', '0.5000'] for shots in '01'
@@ -151,23 +155,18 @@ def test_tasks(run, tmp_path, monkeypatch):
     assert result['runs'][1]['results']['mine']['acc,none'] == 0.5
 
 
-def lambada(server, tmp_path, *argv):
-    """Run the script as a user does, but for the address, the size and the hash of the set."""
+@pytest.fixture
+def lambada(run, server, monkeypatch):
+    """Runs the script as a user does, but for the address, the size and the hash of the set."""
     server.files['/lambada_test.jsonl'] = CONTENT
-    code = f"""
-import runpy, sys
-from gpt2.evaluation import lambada
-lambada.SIZE, lambada.SHA256 = {len(CONTENT)}, {hashlib.sha256(CONTENT).hexdigest()!r}
-sys.argv = ['evaluate.py', 'lambada', *sys.argv[1:]]
-runpy.run_path({str(ROOT / 'evaluate.py')!r}, run_name='__main__')"""
-    env = os.environ | {'GPT2_DATA_URL': server.url}
-    argv = [sys.executable, '-c', code, '--model_name', 'demo', *argv]
-    options = {'capture_output': True, 'text': True, 'env': env, 'cwd': tmp_path}
-    return subprocess.run(argv, timeout=300, **options)
+    monkeypatch.setenv('GPT2_DATA_URL', server.url)
+    monkeypatch.setattr('gpt2.evaluation.lambada.SIZE', len(CONTENT))
+    monkeypatch.setattr('gpt2.evaluation.lambada.SHA256', hashlib.sha256(CONTENT).hexdigest())
+    return lambda *argv: run('evaluate.py', 'lambada', '--model_name', 'demo', *argv)
 
 
-def test_lambada(server, tmp_path, monkeypatch):
-    done = lambada(server, tmp_path, '--output_path', 'out.json')
+def test_lambada(lambada, server, tmp_path):
+    done = lambada('--output_path', 'out.json')
     assert done.returncode == 0, done.stderr
     assert re.fullmatch('1 of 3 contexts do not fit .* left out\n', done.stderr)
     result = json.loads((tmp_path / 'out.json').read_text())
@@ -176,21 +175,19 @@ def test_lambada(server, tmp_path, monkeypatch):
     assert result['last_word_accuracy'] <= result['last_token_accuracy']
     assert result['last_word_perplexity'] >= result['last_token_perplexity'] > 1
     assert len(server.gets()) == 1
-    monkeypatch.setattr('gpt2.evaluation.lambada.SIZE', len(CONTENT))
-    monkeypatch.setattr('gpt2.evaluation.lambada.SHA256', hashlib.sha256(CONTENT).hexdigest())
     find_lambada(tmp_path / 'data', server.url, 'again')
     assert len(server.gets()) == 1  # what is there and whole is not fetched again
 
 
-def test_lambada_that_cannot_be_fetched(server, tmp_path):
+def test_lambada_that_cannot_be_fetched(lambada, server, tmp_path):
     place = ['--base_url', f'{server.url}/elsewhere']
-    done = lambada(server, tmp_path, *place)
+    done = lambada(*place)
     assert (done.returncode, done.stdout) == (2, '')
     assert re.fullmatch(
         'evaluate.py: .*/lambada_test.jsonl answers 404 .* --base_url\n', done.stderr
     )
     shutil.rmtree(tmp_path / 'data')
     (tmp_path / 'data').write_text('no folder')
-    done = lambada(server, tmp_path)
+    done = lambada()
     assert done.returncode == 2
     assert 'settled, run: python evaluate.py lambada --model_name demo\n' in done.stderr

@@ -1,5 +1,6 @@
 """The GPU's branches, on a CPU: TensorFlow is made to name a GPU, and computes where it can."""
 
+import functools
 import itertools
 import os
 import stat
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import DATA, ROOT, new_trainer, steps
+from conftest import DATA, ROOT, load_tiny, new_trainer, steps, write_model
 from gpt2 import fast, runtime
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
 from gpt2.evaluation.score import Scorer
+from gpt2.hparams import HParams
 from gpt2.model import hidden, model, predict
 from gpt2.model_folder import load_hparams
 from gpt2.options import SamplingOptions
@@ -87,21 +89,22 @@ def believing(tmp_path, monkeypatch):
 
 
 def load(precision):
-    return load_params(DATA / 'tiny-random', HPARAMS, for_sampling(precision))
+    return load_tiny(for_sampling(precision))[0]
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)
 def test_every_way_to_sample(gpu, golden, precision):
-    params = load(precision)
+    # All blocks where OpenAI's figures are compared.
+    params, hparams = load_tiny(for_sampling(precision), 3 if precision == 'float32' else 1)
     ways = {'greedy': {'temperature': 0}, 'top_k': {'top_k': 40}, 'top_p': {'top_p': 0.9}}
     begins = {'start': {'start_token': 7}, 'prompt': {'context': golden['greedy'][0, :5]}}
     for begin, way, batch in itertools.product(begins, ways, (1, 8)):
-        options = {'hparams': HPARAMS, 'length': 20, 'seed': 1, 'batch_size': batch}
+        options = {'hparams': hparams, 'length': 20, 'seed': 1, 'batch_size': batch}
         options |= begins[begin] | ways[way]
         whole = sample_sequence(params, **options).numpy()
         context = begins[begin].get('context', [7])
         pieces = generate(
-            params, HPARAMS, [context] * batch, SamplingOptions(length=20, seed=1, **ways[way])
+            params, hparams, [context] * batch, SamplingOptions(length=20, seed=1, **ways[way])
         )
         assert whole.shape == (batch, 20 + len(np.atleast_1d(next(iter(begins[begin].values())))))
         assert np.array_equal(np.concatenate(list(pieces), axis=1), whole[:, -20:])
@@ -139,15 +142,20 @@ def demo(precision):
     return load_params(folder, hparams, shifted), hparams
 
 
+@functools.cache
+def context():
+    """Two of the demo's own texts."""
+    params, hparams = demo('float32')
+    options = {'start_token': 0, 'length': 255, 'seed': 1, 'batch_size': 2}
+    return sample_sequence(params, hparams=hparams, **options)
+
+
 def divergence(rows, precision):
     """The mean KL divergence of `precision` from float32, and the share of other arg-maxes."""
     logits = []
     for kind in ('float32', precision):
         params, hparams = demo(kind)
-        context = sample_sequence(
-            demo('float32')[0], hparams=hparams, start_token=0, length=255, seed=1, batch_size=2
-        )
-        h, _ = hidden(params, hparams, context[:, :rows])
+        h, _ = hidden(params, hparams, context()[:, :rows])
         logits.append(tf.nn.log_softmax(predict(params, h)))
         assert -200 < float(predict(params, h)[0, 0, 0]) < -50
     exact, low = logits
@@ -193,10 +201,10 @@ def test_the_compiled_training_step_is_the_one_of_the_cpu(monkeypatch, precision
     options = {'precision': precision, 'memory_saving_gradients': saving, 'dropout': 0.1, 'seed': 3}
     monkeypatch.setattr(training_loss, 'SLICE', 25)  # of 62 positions: three slices of the logits
     monkeypatch.setattr(training_loss, 'SMALL_SLICE', 25)
-    plain = new_trainer(**options)
+    plain = new_trainer(n_layer=1, **options)
     expected = steps(plain, batches, 1e-3)
     believe(monkeypatch, (9, 0))
-    compiled = new_trainer(**options)
+    compiled = new_trainer(n_layer=1, **options)
     losses = steps(compiled, batches, 1e-3)
     np.testing.assert_allclose(losses, expected, rtol=1e-5 if precision == 'float32' else 2e-3)
     tokens = tf.constant(batches[0, 0])
@@ -218,11 +226,10 @@ def test_scores(gpu, golden, precision):
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)
-def test_the_scripts(run, believing, precision):
+def test_the_scripts(run, monkeypatch, precision):
     flags = ['--model_name', 'demo', '--length', '20', '--seed', '1', '--precision', precision]
-    done = run(
-        'generate_unconditional_samples.py', *flags, '--nsamples', '1', env=believing((7, 5))
-    )
+    believe(monkeypatch, (7, 5))
+    done = run('generate_unconditional_samples.py', *flags, '--nsamples', '1')
     told = (
         'bfloat16 is no faster than float32 on Believed; float16 is\n'
         if precision == 'bfloat16'
@@ -230,29 +237,31 @@ def test_the_scripts(run, believing, precision):
     )
     assert (done.returncode, done.stderr) == (0, told)
     assert len(done.stdout) > 120
-    done = run(
-        'interactive_conditional_samples.py', *flags, env=believing((9, 0)), input='ROMEO:\n'
-    )
+    believe(monkeypatch, (9, 0))
+    done = run('interactive_conditional_samples.py', *flags, input='ROMEO:\n')
     assert (done.returncode, done.stderr) == (0, '')
     assert done.stdout.count('SAMPLE 1') == 1
 
 
-def test_training_says_in_what_it_computes(run, believing, tmp_path):
+def test_a_process_of_the_scripts(process, believing):
+    flags = ['--model_name', 'demo', '--length', '5', '--precision', 'bfloat16', '--nsamples', '1']
+    done = process('generate_unconditional_samples.py', *flags, env=believing((7, 5)))
+    told = 'bfloat16 is no faster than float32 on Believed; float16 is\n'
+    assert (done.returncode, done.stderr) == (0, told)
+
+
+@pytest.mark.parametrize('said, kind', [(None, 'TF32'), ('0', 'float32')])
+def test_training_says_in_what_it_computes(run, monkeypatch, tmp_path, said, kind):
     (tmp_path / 'text.txt').write_text('to be or not to be ' * 50)
-    flags = [
-        '--dataset',
-        'text.txt',
-        '--model_name',
-        'demo',
-        '--max_steps',
-        '1',
-        '--sample_every=0',
-    ]
-    flags += ['--context_length', '16']
-    for environment, kind in (({}, 'TF32'), ({'GPT2_TF32': '0'}, 'float32')):
-        done = run('train.py', *flags, env=believing((9, 0)) | environment)
-        assert done.returncode == 0
-        assert done.stderr == f'Training on Believed; float32 products are computed in {kind}\n'
+    write_model(tmp_path / 'models' / 'small', HParams(1024, 64, 16, 2, 1))
+    flags = ['--dataset', 'text.txt', '--model_name', 'small', '--max_steps', '1']
+    flags += ['--models_dir', 'models', '--sample_every=0', '--context_length', '16']
+    believe(monkeypatch, (9, 0))
+    if said:
+        monkeypatch.setenv('GPT2_TF32', said)
+    done = run('train.py', *flags)
+    assert done.returncode == 0
+    assert done.stderr == f'Training on Believed; float32 products are computed in {kind}\n'
 
 
 def test_a_terminal_is_told_the_card_and_its_free_memory(believing, tmp_path, monkeypatch):
@@ -292,10 +301,10 @@ def test_tf32_that_is_neither_on_nor_off(monkeypatch):
         runtime.start()
 
 
-def test_xla_holds_one_slice_of_logits_and_recomputes(run):
+def test_xla_holds_one_slice_of_logits_and_recomputes(process):
     """By its own buffer assignment; before the slices were a loop, it held them all."""
     flags = ['--n_layer', '2', '--n_embd', '48', '--n_head', '4', '--length', '1024']
-    done = run('benchmarks/training_memory.py', *flags, '--precisions', 'float32')
+    done = process('benchmarks/training_memory.py', *flags, '--precisions', 'float32')
     assert done.returncode == 0, done.stderr
     rows = [row.strip('|').split('|') for row in done.stdout.splitlines()[2:]]
     (plain, places), (saving, saving_places) = (map(int, row[2:]) for row in rows)

@@ -33,8 +33,8 @@ def states(done):
     return {check['check']: check['state'] for check in report['checks']}
 
 
-def test_every_check_is_ok_on_the_cpu(run):
-    done = run('benchmarks/gpu.py', *SMALL, '--precisions=float32', env=HIDDEN)
+def test_every_check_is_ok_on_the_cpu(process):
+    done = process('benchmarks/gpu.py', *SMALL, '--precisions=float32', env=HIDDEN)
     checks = states(done)
     assert done.returncode == 0, done.stdout + done.stderr
     copies = "float32: a prompt's copies to the card"
@@ -42,7 +42,7 @@ def test_every_check_is_ok_on_the_cpu(run):
     assert set(checks.values()) == {'ok'} and len(checks) == 2 + 2 + 3 + 1 + 6 + 2 + 2 + 2
 
 
-def test_what_is_wrong_fails_and_the_rest_is_run(run, tmp_path):
+def test_what_is_wrong_fails_and_the_rest_is_run(process, tmp_path):
     data = tmp_path / 'data'
     shutil.copytree(DATA, data)
     arrays = dict(np.load(DATA / 'forward.npz'))
@@ -52,7 +52,7 @@ def test_what_is_wrong_fails_and_the_rest_is_run(run, tmp_path):
     script = tmp_path / 'damaged.py'
     script.write_text(DAMAGED.format(benchmarks=str(ROOT / 'benchmarks'), data=str(data)))
     flags = ['--only=golden,precision,speed', '--precisions=float32,bfloat16']
-    done = run(script, *SMALL, *flags, env=HIDDEN)
+    done = process(script, *SMALL, *flags, env=HIDDEN)
     assert done.returncode == 1
     first, second, *rest = states(done).values()
     assert (first, second) == ('FAIL', 'FAIL') and set(rest) == {'ok', 'n/a'} and len(rest) == 12

@@ -24,18 +24,18 @@ def frames(text):
     return [int(number) for number in parts[1::2]], parts[2::2]
 
 
-def test_one_program_is_compiled_for_all_tokens(run, tmp_path):
+def test_one_program_is_compiled_for_all_tokens(process, tmp_path):
     dump = '--xla_dump_to=dump --xla_dump_hlo_as_text --xla_dump_hlo_module_re=.*draw_chunk.*'
     env = os.environ | {'XLA_FLAGS': dump}
     args = ['--model_name', 'demo', '--nsamples', 2, '--length', 50]  # four chunks each
-    done = run('generate_unconditional_samples.py', *args, env=env)
+    done = process('generate_unconditional_samples.py', *args, env=env)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / 'dump').glob('*.before_optimizations.txt'))) == 1
 
 
-def test_unconditional_samples(run):
+def test_unconditional_samples(process, run):
     args = ['--model_name', 'demo', '--nsamples', 3, '--length', 40, '--seed', 1, '--top_k', 40]
-    done = run('generate_unconditional_samples.py', *args, '--batch_size', 2)
+    done = process('generate_unconditional_samples.py', *args, '--batch_size', 2)
     assert (done.returncode, done.stderr) == (0, '')
     numbers, texts = frames(done.stdout)
     assert numbers == [1, 2, 3]
@@ -62,9 +62,9 @@ def test_samples_without_end_until_an_interrupt(tmp_path):
     assert (process.returncode, errors) == (0, '')
 
 
-def test_prompts_from_a_pipe(run):
+def test_prompts_from_a_pipe(process):
     too_long = 'to be or not to be ' * 200
-    done = run(
+    done = process(
         'interactive_conditional_samples.py',
         *('--model_name', 'demo', '--nsamples', 2, '--length', 10, '--seed', 3),
         input=f'ROMEO:\n\n{too_long}\nnaïve 漢字\nROMEO:\n',
@@ -134,6 +134,15 @@ def test_mistakes_before_tensorflow(run, no_tensorflow, script, args, sentence):
     assert (done.returncode, done.stdout) == (2, '')
     assert re.search(f'^{script}: .*{sentence}', done.stderr)
     assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    'script', ['interactive_conditional_samples.py', 'generate_unconditional_samples.py']
+)
+def test_a_mistake_costs_no_wait(process, no_tensorflow, script):
+    done = process(script, '--model_name', 'demo', '--length', '257')
+    sentence = f'{script}: length is from 1 to 256, not 257; set --length to such a number\n'
+    assert (done.returncode, done.stdout, done.stderr) == (2, '', sentence)
 
 
 def test_a_session_at_a_terminal(tmp_path):

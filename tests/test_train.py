@@ -1,7 +1,6 @@
 """train.py, run as a user runs it, on a model small enough to compile in no time."""
 
 import json
-import os
 import re
 import resource
 import signal
@@ -76,19 +75,19 @@ def weights(folder, step):
     return (folder / f'model-{step}.data-00000-of-00001').read_bytes()
 
 
-def test_a_run_killed_and_started_again_is_the_run_never_stopped(train, start, tmp_path):
+def test_a_run_killed_and_started_again_is_the_run_never_stopped(process, train, start, tmp_path):
     flags = {'max_steps': 9, 'save_every': 4, 'dropout': 0.1, 'noise': 0.1}
-    whole = train(run_name='whole', **flags)
+    whole = process('train.py', *arguments(run_name='whole', **flags))
     assert (whole.returncode, whole.stderr) == (0, '')
     assert (
         len(re.findall(r'^\[\d+ \| \d+\.\d\d\] loss=\d+\.\d\d avg=\d+\.\d\d$', whole.stdout, re.M))
         == 9
     )
 
-    process = start(run_name='killed', **flags)
-    wait_for_step(process, 6)
-    process.kill()
-    process.communicate()
+    training = start(run_name='killed', **flags)
+    wait_for_step(training, 6)
+    training.kill()
+    training.communicate()
     again = train(run_name='killed', **flags)
     assert 'Loading checkpoint checkpoint/killed/model-4' in again.stdout
     assert '[5 | ' in again.stdout and '[4 | ' not in again.stdout
@@ -220,7 +219,7 @@ def test_no_number_for_a_loss_saves_nothing(train, tmp_path):
         assert json.loads(path.read_text())['average'][0] < float('inf')
 
 
-def test_a_disk_that_fills_up_leaves_the_checkpoint_before_whole(train, run, tmp_path):
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before_whole(train, process, tmp_path):
     train(max_steps=1)
     before = {path.name for path in (tmp_path / 'checkpoint' / 'run1').glob('*-1*')}
 
@@ -228,7 +227,7 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_whole(train, run, tmp
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
-    done = run('train.py', *arguments(max_steps=2), preexec_fn=little_room)
+    done = process('train.py', *arguments(max_steps=2), preexec_fn=little_room)
     assert done.returncode == 2 and 'cannot be written' in done.stderr
     assert done.stderr.count('\n') == 1
     folder = tmp_path / 'checkpoint' / 'run1'
@@ -236,14 +235,14 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_whole(train, run, tmp
     assert train(max_steps=2).returncode == 0
 
 
-def test_too_little_memory_is_one_sentence_that_names_the_flags_to_try(run):
+def test_too_little_memory_is_one_sentence_that_names_the_flags_to_try(process):
     def little_memory():
         resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, 16 * 2**30))
 
     # One matrix alone is beyond the limit: what else may fail under it, TensorFlow's kernels
     # included, has room.
     shape = {'n_layer': 1, 'n_head': 1, 'n_embd': 40_000, 'n_ctx': 64, 'restore_from': 'scratch'}
-    done = run('train.py', *arguments(**shape), preexec_fn=little_memory)
+    done = process('train.py', *arguments(**shape), preexec_fn=little_memory)
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert 'train.py: the memory is too small for this; try, one after another: --batch_size 1' in (
         done.stderr
@@ -298,10 +297,14 @@ def test_a_bar_at_a_terminal(tmp_path):
         ({'learning_rte': 1}, 'did you mean --learning_rate'),
     ],
 )
-def test_mistakes_before_tensorflow(train, tmp_path, monkeypatch, flags, sentence):
-    (tmp_path / 'tensorflow.py').write_text('import os\nos._exit(99)\n')
-    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
+def test_mistakes_before_tensorflow(train, no_tensorflow, tmp_path, flags, sentence):
     done = train(**flags)
     assert done.returncode == 2, done.stderr
     assert re.search(f'^train.py: .*{sentence}', done.stderr) and done.stderr.count('\n') == 1
     assert not Path(tmp_path, 'checkpoint').exists()
+
+
+def test_a_mistake_costs_no_wait(process, no_tensorflow):
+    done = process('train.py', *arguments(dropout=1))
+    sentence = 'train.py: --dropout 1 leaves nothing; set it below 1\n'
+    assert (done.returncode, done.stdout, done.stderr) == (2, '', sentence)

@@ -3,12 +3,12 @@ import socket
 
 import numpy as np
 import pytest
-from jobs import free_addresses
 
 from gpt2.data.load_dataset import load_dataset
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
 from gpt2.training.cluster import ALONE, Cluster, find_cluster
+from jobs import free_addresses
 
 TWO = {'cluster': {'worker': ['a:1', 'b:2']}, 'task': {'type': 'worker', 'index': 1}}
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import SHAPE, free_addresses, new_job
 from test_train import arguments, facts, small, wait_for_step, weights  # noqa: F401
 
 from conftest import DATA, ROOT
 from gpt2.training import distribution
 from gpt2.training.cluster import ALONE
+from jobs import SHAPE, free_addresses, new_job
 
 PIPES = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
 

@@ -1,10 +1,10 @@
 import math
 
 import pytest
-from jobs import default_flags
 
 from gpt2.errors import UserError
 from gpt2.training.flags import check_flags
+from jobs import default_flags
 
 
 def test_the_defaults_are_in_their_ranges():

@@ -3,10 +3,10 @@ import signal
 import time
 
 import pytest
-from jobs import new_job, train, working_directory  # noqa: F401
 
 from gpt2.training import loop
 from gpt2.training.interrupts import Interrupts
+from jobs import new_job, train, working_directory  # noqa: F401
 
 
 def test_read_ahead():

@@ -1,8 +1,8 @@
 import pytest
-from jobs import new_job, working_directory  # noqa: F401
 
 from gpt2.errors import UserError
 from gpt2.training.cluster import ALONE
+from jobs import new_job, working_directory  # noqa: F401
 
 
 def test_a_job_has_all_that_the_loop_needs(tmp_path):

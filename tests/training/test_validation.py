@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from jobs import train, working_directory  # noqa: F401
 
 
