@@ -28,7 +28,7 @@ def write(path, content: str | bytes) -> None:
 
 
 def lock(path, message: str):
-    """Hold the file `path` until this process ends; UserError(message) where another does."""
+    """Hold the file `path` until the `with` is left; UserError(message) where another does."""
     held = open(path, 'w')
     try:
         if fcntl:
