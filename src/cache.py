@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from .hparams import HParams
+
 
 class Past(NamedTuple):
     """Keys and values of earlier positions [batch, heads, sequence, features], in one block.
@@ -21,6 +23,16 @@ def split_past(past, filled=None) -> list[Past]:
     if filled is None:
         filled = past.shape[4] or tf.shape(past)[4]
     return [Past(*tf.unstack(layer, axis=1), filled) for layer in tf.unstack(past, axis=1)]
+
+
+def cache_size(n: int, hparams: HParams) -> int:
+    """n as a power of two from 64 up, at most n_ctx, so that few shapes are compiled: 65 -> 128."""
+    return min(max(64, 1 << (n - 1).bit_length()), hparams.n_ctx)
+
+
+def prompt_size(n: int, hparams: HParams) -> int:
+    """n as a multiple of 64, above 64, so that few shapes are traced: 33 -> 64, 65 -> 128."""
+    return min(32 if n <= 32 else -n // 64 * -64, hparams.n_ctx)
 
 
 def begin(presents, size: int) -> list[list[tf.Variable]]:

@@ -6,6 +6,8 @@ import math
 import re
 import textwrap
 
+import numpy as np
+
 from .errors import UserError
 from .hparams import HParams
 
@@ -73,6 +75,24 @@ def check_range(name: str, value, low: float, high: float | None = None) -> None
         return
     limits = f'at least {low}' if high is None else f'from {low} to {high}'
     raise UserError(f'{name} is {limits}, not {value}; set --{name} to such a number')
+
+
+def check_context(context: np.ndarray, length: int, hparams: HParams) -> None:
+    """Raise UserError unless `context` [n] can be continued by `length` tokens."""
+    n = len(context)
+    if n == 0:
+        raise UserError('the context is empty; give at least one token')
+    if context.min() < 0 or context.max() >= hparams.n_vocab:
+        raise UserError(f'the context has ids outside 0 to {hparams.n_vocab - 1}')
+    if n > hparams.n_ctx:
+        raise UserError(
+            f'{n} tokens are more than the {hparams.n_ctx} of the context; shorten the prompt'
+        )
+    if n + length - 1 > hparams.n_ctx:
+        raise UserError(
+            f'after {n} tokens the context of {hparams.n_ctx} has no room for {length} more; '
+            f'shorten the prompt or set --length to {hparams.n_ctx + 1 - n} or less'
+        )
 
 
 def check_precision(precision: str) -> None:

@@ -15,7 +15,7 @@ from .cache import Past
 from .errors import UserError
 from .hparams import HParams
 from .model import block, hidden, predict
-from .options import SamplingOptions
+from .options import SamplingOptions, check_context
 
 CHUNK = 16  # most tokens drawn between two returns to Python, where Ctrl-C is heard
 GROUP = 256  # tokens whose probabilities are summed first when one is drawn
@@ -199,34 +199,6 @@ def gathered(pieces: Iterator[np.ndarray], length: int) -> np.ndarray:
     return np.concatenate(drawn, axis=1)
 
 
-def check_context(context: np.ndarray, length: int, hparams: HParams) -> None:
-    """Raise UserError unless `context` [n] can be continued by `length` tokens."""
-    n = len(context)
-    if n == 0:
-        raise UserError('the context is empty; give at least one token')
-    if context.min() < 0 or context.max() >= hparams.n_vocab:
-        raise UserError(f'the context has ids outside 0 to {hparams.n_vocab - 1}')
-    if n > hparams.n_ctx:
-        raise UserError(
-            f'{n} tokens are more than the {hparams.n_ctx} of the context; shorten the prompt'
-        )
-    if n + length - 1 > hparams.n_ctx:
-        raise UserError(
-            f'after {n} tokens the context of {hparams.n_ctx} has no room for {length} more; '
-            f'shorten the prompt or set --length to {hparams.n_ctx + 1 - n} or less'
-        )
-
-
-def cache_size(n: int, hparams: HParams) -> int:
-    """n as a power of two from 64 up, at most n_ctx, so that few shapes are compiled: 65 -> 128."""
-    return min(max(64, 1 << (n - 1).bit_length()), hparams.n_ctx)
-
-
-def prompt_size(n: int, hparams: HParams) -> int:
-    """n as a multiple of 64, above 64, so that few shapes are traced: 33 -> 64, 65 -> 128."""
-    return min(32 if n <= 32 else -n // 64 * -64, hparams.n_ctx)
-
-
 def padded(rows: Sequence[np.ndarray], n: int) -> np.ndarray:
     """Rows one below the other, with zeros behind them up to n columns."""
     return np.stack([np.pad(row, (0, n - len(row))) for row in rows])
@@ -236,12 +208,14 @@ def read(params, hparams: HParams, contexts: list[np.ndarray], length: int) -> l
     """The cache of contexts, of any lengths, with room for `length` tokens more and one chunk."""
     n = max(map(len, contexts))
     if n:
-        presents = forward(params, hparams, tf.constant(padded(contexts, prompt_size(n, hparams))))
+        presents = forward(
+            params, hparams, tf.constant(padded(contexts, cache.prompt_size(n, hparams)))
+        )
     else:
         heads, features = hparams.n_head, hparams.n_embd // hparams.n_head
         none = tf.zeros([len(contexts), heads, 0, features])
         presents = [(none, none)] * hparams.n_layer
-    size = max(cache_size(n + length, hparams), presents[0][0].shape[2])
+    size = max(cache.cache_size(n + length, hparams), presents[0][0].shape[2])
     return cache.begin(presents, size + CHUNK)
 
 

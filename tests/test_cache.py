@@ -2,6 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from gpt2 import cache
+from gpt2.hparams import HParams
 
 
 def numbered(batch, sequence, first=0):
@@ -32,3 +33,11 @@ def test_rows_of_different_lengths_are_extended_each_behind_its_own():
                 assert rows[2][:8] == [*range(200, 204), *(200 + first + i for i in range(3)), 0]
     [past, _] = cache.pasts(memory, filled)
     assert past.k.shape == (3, 2, 10, 3) and past.filled is filled
+
+
+def test_sizes():
+    hparams = HParams(n_ctx=1000)
+    sizes = [cache.cache_size(n, hparams) for n in (1, 64, 65, 128, 129, 513, 1000)]
+    assert sizes == [64, 64, 128, 128, 256, 1000, 1000]
+    sizes = [cache.prompt_size(n, hparams) for n in (1, 32, 33, 64, 65, 514, 999)]
+    assert sizes == [32, 32, 64, 64, 128, 576, 1000]

@@ -14,9 +14,7 @@ from gpt2.model_folder import load_hparams
 from gpt2.options import SamplingOptions
 from gpt2.params import flatten, init_params
 from gpt2.sample import (
-    cache_size,
     generate,
-    prompt_size,
     sample_sequence,
     samples,
     top_k_logits,
@@ -226,14 +224,6 @@ def test_few_shapes_are_compiled(params):
         for n in range(1, 60):
             sample_sequence(params, hparams=HPARAMS, length=3, context=[1] * n, seed=0)
         assert function.experimental_get_tracing_count() - before <= most
-
-
-def test_sizes():
-    hparams = HParams(n_ctx=1000)
-    sizes = [cache_size(n, hparams) for n in (1, 64, 65, 128, 129, 513, 1000)]
-    assert sizes == [64, 64, 128, 128, 256, 1000, 1000]
-    sizes = [prompt_size(n, hparams) for n in (1, 32, 33, 64, 65, 514, 999)]
-    assert sizes == [32, 32, 64, 64, 128, 576, 1000]
 
 
 @pytest.mark.parametrize(

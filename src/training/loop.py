@@ -44,7 +44,7 @@ def train(job: Job, say: Callable[[str], None]) -> int:
         print('float16 is very slow without a GPU; bfloat16 is not', file=sys.stderr)
     cluster.meet(say)
     try:
-        with runtime.explained(LESS):
+        with job.lock, runtime.explained(LESS):
             strategy = get_strategy(cluster)
             trainer, progress, drawn = begin(job, strategy, say)
             silent = not cluster.is_chief

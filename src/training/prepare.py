@@ -1,5 +1,6 @@
 """What a training needs, found and read before TensorFlow is imported. No TensorFlow."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ class Job:
     flags: SimpleNamespace  # train.py's
     cluster: Cluster
     folder: RunFolder
+    lock: contextlib.AbstractContextManager  # on the folder
     start: Start
     enc: Encoder
     sampler: Sampler
@@ -45,9 +47,8 @@ def prepare(flags: SimpleNamespace, say: Callable[[str], None]) -> Job:
     sampler = val_sampler = Sampler(load_dataset(enc, flags.dataset, cluster=cluster, **text))
     if flags.val_dataset and cluster.is_chief:
         val_sampler = Sampler(load_dataset(enc, flags.val_dataset, **text))
-    if cluster.is_chief:
-        folder.lock()
-    return Job(flags, cluster, folder, start, enc, sampler, val_sampler)
+    lock = folder.lock() if cluster.is_chief else contextlib.nullcontext()
+    return Job(flags, cluster, folder, lock, start, enc, sampler, val_sampler)
 
 
 def _find_start(flags: SimpleNamespace, folder: RunFolder) -> Start:

@@ -1,5 +1,6 @@
 """A training run's folder: a model folder that grows a checkpoint at a time, and can resume."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -29,12 +30,12 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         return (self.path / 'checkpoint').exists()
 
-    def lock(self) -> None:
-        """Keep other processes from training this run, until this one ends."""
+    def lock(self) -> contextlib.AbstractContextManager:
+        """Keep others from training this run, until the `with` it is for is left."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         path = self.path.with_name(f'.{self.path.name}.lock')
         message = f'another process is training {self.path}; set another --run_name'
-        self.held = files.lock(path, message)
+        return files.lock(path, message)
 
     def begin(self, vocabulary: Path, hparams: HParams, say: Callable[[str], None]) -> None:
         """Make the folder a model folder, but for the checkpoint; set an earlier run's aside.

@@ -76,12 +76,14 @@ def test_save_keeps_what_was_written_last(tiny, hparams, params):
     assert not list(run.path.rglob('*.part'))
 
 
-def test_one_process_at_a_time(hparams):
-    one, two = RunFolder('run1'), RunFolder('run1')
-    one.lock()
-    with pytest.raises(UserError, match='another process is training checkpoint/run1; set anoth'):
-        two.lock()
-    RunFolder('run2').lock()
+def test_one_training_at_a_time(hparams):
+    run = RunFolder('run1')
+    with run.lock():
+        with pytest.raises(UserError, match='another process is training checkpoint/run1; set an'):
+            RunFolder('run1').lock()
+        RunFolder('run2').lock()
+    with run.lock():
+        pass
 
 
 def test_a_run_starts_from_the_model_and_goes_on_from_its_own(tiny, hparams, params):
