@@ -48,17 +48,17 @@ def begin(presents, size: int) -> list[list[tf.Variable]]:
 
 
 def pasts(cache, filled) -> list[Past]:
-    """The cache as each block looks at it: the first `filled` [batch] positions of each row."""
+    """The cache as each block looks at it: the first `filled` positions, of each row or of all."""
     return [Past(k.value(), v.value(), filled) for k, v in cache]
 
 
 def extend(cache, recent, filled) -> None:
-    """Write `recent`, keys and values of some positions more, behind the `filled` of each row."""
-    some = recent[0][0].shape[2]
+    """Write `recent`, keys and values of some positions more, behind those `filled`."""
+    size, some = cache[0][0].shape[2], recent[0][0].shape[2]
     # Not a slice of the variable: XLA would compile each `filled` anew.
-    place = tf.range(cache[0][0].shape[2]) - filled[:, None]
-    fresh = ((place >= 0) & (place < some))[:, None, :, None]
+    place = tf.range(size) - filled[..., None]
+    fresh = tf.reshape((place >= 0) & (place < some), [-1, 1, size, 1])
     place = tf.clip_by_value(place, 0, some - 1)
     for variable, new in zip(tf.nest.flatten(cache), tf.nest.flatten(recent), strict=True):
-        moved = tf.gather(tf.transpose(new, [0, 2, 1, 3]), place, batch_dims=1)
-        variable.assign(tf.where(fresh, tf.transpose(moved, [0, 2, 1, 3]), variable))
+        moved = tf.gather(new, place, axis=2, batch_dims=filled.shape.rank)
+        variable.assign(tf.where(fresh, moved, variable))

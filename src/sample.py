@@ -114,7 +114,10 @@ def generate(
     uniforms = 1 - np.stack(
         [np.random.default_rng([seed, number]).random(length, np.float32) for number in numbers]
     )
-    filled = tf.constant([len(context) - 1 for context in contexts])
+    filled = np.array([len(context) - 1 for context in contexts], np.int32)
+    if len(set(filled)) == 1:  # of all rows, which is faster than of each
+        filled = filled[0]
+    filled = tf.constant(filled)
     token = tf.constant([context[-1] for context in contexts])
     start, count = 0, 1
     with runtime.explained(LESS_MEMORY):
@@ -240,8 +243,8 @@ def draw_chunk(
     greedy,
     nucleus,
 ):
-    """Feed `token` [batch] after the first `filled` [batch] positions of the cache `memory`, and
-    draw `count` tokens, one a column of `uniforms`.
+    """Feed `token` [batch] after the first `filled` positions of the cache `memory`, and draw
+    `count` tokens, one a column of `uniforms`. filled: of all rows, or of each [batch].
 
     Returns the tokens [batch, CHUNK], the first `count` filled; the cache has what was fed.
     """
