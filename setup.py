@@ -34,6 +34,7 @@ setup(
         'eval': ['lm_eval>=0.4.13,<0.5'],
         'test': [
             'pytest>=8',
+            'pytest-xdist>=3.6',
             'hypothesis>=6.100',
             'lm_eval>=0.4.13,<0.5',
             'ruff>=0.9',

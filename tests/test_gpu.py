@@ -24,7 +24,6 @@ from gpt2.training import loss as training_loss
 from gpt2.weights import for_sampling
 from terminal import Terminal
 
-HPARAMS = load_hparams(DATA / 'tiny-random')
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 # What a script's process is told by sitecustomize: one GPU, of this capability.
@@ -88,14 +87,15 @@ def believing(tmp_path, monkeypatch):
     return believing
 
 
-def load(precision):
-    return load_tiny(for_sampling(precision))[0]
+@functools.cache  # what is compiled for them is compiled once
+def load(precision, n_layer=3):
+    return load_tiny(for_sampling(precision), n_layer)
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)
 def test_every_way_to_sample(gpu, golden, precision):
     # All blocks where OpenAI's figures are compared.
-    params, hparams = load_tiny(for_sampling(precision), 3 if precision == 'float32' else 1)
+    params, hparams = load(precision, 3 if precision == 'float32' else 1)
     ways = {'greedy': {'temperature': 0}, 'top_k': {'top_k': 40}, 'top_p': {'top_p': 0.9}}
     begins = {'start': {'start_token': 7}, 'prompt': {'context': golden['greedy'][0, :5]}}
     for begin, way, batch in itertools.product(begins, ways, (1, 8)):
@@ -108,22 +108,22 @@ def test_every_way_to_sample(gpu, golden, precision):
         )
         assert whole.shape == (batch, 20 + len(np.atleast_1d(next(iter(begins[begin].values())))))
         assert np.array_equal(np.concatenate(list(pieces), axis=1), whole[:, -20:])
-        assert whole.min() >= 0 and whole.max() < HPARAMS.n_vocab
+        assert whole.min() >= 0 and whole.max() < hparams.n_vocab
         assert way == 'greedy' or batch == 1 or len(np.unique(whole, axis=0)) == batch
         if (precision, begin, way) == ('float32', 'prompt', 'greedy'):
             assert np.array_equal(whole, [golden['greedy'][0, :25]] * batch)
 
 
 def test_the_originals_numbers_in_float32(gpu, golden):
-    params, tokens = load('float32'), golden['tokens']
-    out = model(params, HPARAMS, tokens)
+    (params, hparams), tokens = load('float32'), golden['tokens']
+    out = model(params, hparams, tokens)
     np.testing.assert_allclose(out['logits'], golden['logits'], rtol=0, atol=1e-4)
     np.testing.assert_allclose(out['present'], golden['present'], rtol=0, atol=1e-4)
-    past = model(params, HPARAMS, tokens[:, :13])['present']
-    rest = model(params, HPARAMS, tokens[:, 13:], past=past)['logits']
+    past = model(params, hparams, tokens[:, :13])['present']
+    rest = model(params, hparams, tokens[:, 13:], past=past)['logits']
     np.testing.assert_allclose(rest, golden['logits_with_past'], rtol=0, atol=1e-4)
     greedy = golden['greedy']
-    out = sample_sequence(params, hparams=HPARAMS, length=48, context=greedy[:, :5], temperature=0)
+    out = sample_sequence(params, hparams=hparams, length=48, context=greedy[:, :5], temperature=0)
     assert np.array_equal(out, greedy)
 
 
@@ -187,7 +187,7 @@ def test_parameters_are_put_on_the_gpu_one_by_one(gpu, monkeypatch, precision):
         return device(name)
 
     monkeypatch.setattr(tf, 'device', note)
-    flat = flatten(load(precision))
+    flat = flatten(load.__wrapped__(precision)[0])
     assert placed == ['GPU:0'] * len(flat)
     low = {name for name, value in flat.items() if value.dtype == precision}
     assert precision == 'float32' or low == {n for n in flat if n == 'wte' or n.endswith('/w')}
@@ -213,14 +213,14 @@ def test_the_compiled_training_step_is_the_one_of_the_cpu(monkeypatch, precision
 
 @pytest.mark.parametrize('precision', PRECISIONS)
 def test_scores(gpu, golden, precision):
-    exact = Scorer(load('float32'), HPARAMS, 2)
+    exact = Scorer(*load('float32'), 2)
     requests = [(row[:3], row[3:]) for row in golden['tokens'].tolist()]
     requests += [(requests[0][0], [5, 6, 7]), (requests[0][0], [8, 9])]  # of one context
     logits = golden['logits'][:, 2:-1]
     for (logs, _), row, (_, after) in zip(exact.score(requests), logits, requests, strict=False):
         expected = tf.gather(tf.nn.log_softmax(row), after, batch_dims=1)
         np.testing.assert_allclose(logs, expected, rtol=0, atol=1e-4)
-    low = Scorer(load(precision), HPARAMS, 2).score(requests)
+    low = Scorer(*load(precision), 2).score(requests)
     for (logs, _), (expected, _) in zip(low, exact.score(requests), strict=True):
         np.testing.assert_allclose(logs, expected, atol=0.1)
 
