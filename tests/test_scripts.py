@@ -172,17 +172,18 @@ def test_a_session_at_a_terminal(tmp_path):
     assert 'Traceback' not in terminal.text and 'oneDNN' not in terminal.text
 
 
-def test_a_sample_appears_as_it_comes(tmp_path, run):
+def test_a_sample_appears_as_it_comes(tmp_path, process):
     """At a terminal, where one is asked for."""
     script = ROOT / 'interactive_conditional_samples.py'
     flags = ['--model_name', 'demo', '--length', '200', '--seed', '1']
+    # First, for it keeps what it compiled: the terminal then need not be told to wait for that.
+    piped = process(script, *flags, input='ROMEO:\n').stdout
     terminal = Terminal(script, *flags, cwd=tmp_path)
     prompt = 'Model prompt >>> '
     terminal.wait_for(prompt)
     terminal.type('ROMEO:\n')
     terminal.wait_for('=' * 80)
     shown = terminal.text.split('SAMPLE 1 ' + '=' * 40)[1].split('=' * 80)[0].strip()
-    piped = run(script, *flags, input='ROMEO:\n').stdout
     whole = piped.split('SAMPLE 1 ' + '=' * 40)[1].split('=' * 80)[0].strip()
     assert shown.replace('\r\n', '\n') == whole
     terminal.wait_for(prompt, 2)
