@@ -92,6 +92,13 @@ def load(precision, n_layer=3):
     return load_tiny(for_sampling(precision), n_layer)
 
 
+@pytest.fixture
+def small(tmp_path):
+    """models/small, soon compiled."""
+    write_model(tmp_path / 'models' / 'small', HParams(1024, 64, 16, 2, 1))
+    return 'small'
+
+
 @pytest.mark.parametrize('precision', PRECISIONS)
 def test_every_way_to_sample(gpu, golden, precision):
     # All blocks where OpenAI's figures are compared.
@@ -226,8 +233,8 @@ def test_scores(gpu, golden, precision):
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)
-def test_the_scripts(run, monkeypatch, precision):
-    flags = ['--model_name', 'demo', '--length', '20', '--seed', '1', '--precision', precision]
+def test_the_scripts(run, small, monkeypatch, precision):
+    flags = ['--model_name', small, '--length', '40', '--seed', '1', '--precision', precision]
     believe(monkeypatch, (7, 5))
     done = run('generate_unconditional_samples.py', *flags, '--nsamples', '1')
     told = (
@@ -251,11 +258,10 @@ def test_a_process_of_the_scripts(process, believing):
 
 
 @pytest.mark.parametrize('said, kind', [(None, 'TF32'), ('0', 'float32')])
-def test_training_says_in_what_it_computes(run, monkeypatch, tmp_path, said, kind):
+def test_training_says_in_what_it_computes(run, small, monkeypatch, tmp_path, said, kind):
     (tmp_path / 'text.txt').write_text('to be or not to be ' * 50)
-    write_model(tmp_path / 'models' / 'small', HParams(1024, 64, 16, 2, 1))
-    flags = ['--dataset', 'text.txt', '--model_name', 'small', '--max_steps', '1']
-    flags += ['--models_dir', 'models', '--sample_every=0', '--context_length', '16']
+    flags = ['--dataset', 'text.txt', '--model_name', small, '--max_steps', '1']
+    flags += ['--sample_every=0', '--context_length', '16']
     believe(monkeypatch, (9, 0))
     if said:
         monkeypatch.setenv('GPT2_TF32', said)
