@@ -3,13 +3,12 @@
 
 import importlib.util
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
 
 import gpt2
-from gpt2 import cli, files
+from gpt2 import cli, files, runtime
 from gpt2.errors import UserError
 from gpt2.options import check_precision, with_help
 
@@ -93,8 +92,7 @@ def tasks(
         )
     if not importlib.util.find_spec('lm_eval'):
         raise UserError("lm-eval is not installed; run: pip install -e '.[eval]'")
-    if not sys.stderr.isatty():
-        os.environ.setdefault('TQDM_DISABLE', '1')  # for lm-eval's bars, which do not look
+    runtime.prepare_lm_eval()
     here = Path(__file__).resolve().parent  # lm-eval imports an evaluate that is not this file
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != here]
     from gpt2.evaluation.lm_eval_tasks import find_tasks, run_tasks, table

@@ -34,6 +34,8 @@ def keep(flags: str) -> str | None:
             return None
         for file in kept.iterdir():
             name, _, checksum = file.name.rpartition('.')
+            if checksum == 'part':  # another process is writing it
+                continue
             if checksum != _checksum(file.read_bytes()):
                 file.unlink()
                 continue

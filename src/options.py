@@ -44,7 +44,7 @@ HELP = {
 class SamplingOptions:
     """How tokens are drawn. Raises UserError for the first option that is out of its range.
 
-    length: tokens to draw after each context; None is left to whoever asks. temperature 0 takes
+    length: tokens to draw after each context; None for as many as fit. temperature 0 takes
     the most probable token; top_k 0 and top_p 1 keep all of them. seed: None for any.
     """
 

@@ -38,6 +38,13 @@ def start(precision: str = 'float32', training: bool = False) -> None:
     _say_devices(precision, training)
 
 
+def prepare_lm_eval() -> None:
+    """Set the environment for lm-eval, before it is imported."""
+    os.environ['DISABLE_MULTIPROC'] = '1'  # it would fork a process that runs TensorFlow
+    if not sys.stderr.isatty():
+        os.environ.setdefault('TQDM_DISABLE', '1')  # its bars do not look
+
+
 def tf32(training: bool) -> bool:
     """Whether float32 products may be computed in TF32; UserError where $GPT2_TF32 is neither."""
     said = os.environ.get(TF32, '')

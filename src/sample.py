@@ -96,16 +96,16 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """Yield what is drawn after `contexts`, rows of ids of any lengths: int32 [batch, some].
 
-    As few or as many tokens at a time as take about `pause` seconds, `options.length` in all;
-    whoever asks may stop asking. A sample depends on the seed and its own number, counted from
-    `first_sample`, not on its batch (but for the rounding of parameters in bfloat16).
+    As few or as many tokens at a time as take about `pause` seconds, `options.length` in all, or
+    as many as fit; whoever asks may stop asking. A sample depends on the seed and its own number,
+    counted from `first_sample`, not on its batch (but for the rounding of parameters in bfloat16).
 
     Raises UserError for ids outside the vocabulary, where a context and what is drawn do not fit
     into n_ctx, and where the memory is too small.
     """
     contexts = [np.asarray(context, np.int32) for context in contexts]
     options.check(hparams)
-    length = options.length or hparams.n_ctx
+    length = options.length or hparams.n_ctx + 1 - max(map(len, contexts))
     for context in contexts:
         check_context(context, length, hparams)
     seed = secrets.randbits(64) if options.seed is None else options.seed
@@ -140,10 +140,10 @@ def generate(
                     greedy=options.greedy,
                     nucleus=options.top_p < 1,
                 ).numpy()[:, :count]
+            in_time = int(count * pause / (time.perf_counter() - began))
             yield drawn
             token = tf.constant(drawn[:, -1])
             start += count
-            in_time = int(count * pause / (time.perf_counter() - began))
             count = min(max(1, in_time), CHUNK, length - start)
 
 

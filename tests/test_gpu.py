@@ -309,7 +309,7 @@ def test_tf32_that_is_neither_on_nor_off(monkeypatch):
 
 def test_xla_holds_one_slice_of_logits_and_recomputes(process):
     """By its own buffer assignment; before the slices were a loop, it held them all."""
-    flags = ['--n_layer', '2', '--n_embd', '48', '--n_head', '4', '--length', '1024']
+    flags = ['--n_layer', '1', '--n_embd', '48', '--n_head', '4', '--length', '1024']
     done = process('benchmarks/training_memory.py', *flags, '--precisions', 'float32')
     assert done.returncode == 0, done.stderr
     rows = [row.strip('|').split('|') for row in done.stdout.splitlines()[2:]]

@@ -34,6 +34,16 @@ def test_the_users_own_flags_stay_and_count_more(monkeypatch):
     assert os.environ['TF_CPP_MIN_LOG_LEVEL'] == '0'
 
 
+def test_the_environment_of_lm_eval(monkeypatch):
+    for name in ('DISABLE_MULTIPROC', 'TQDM_DISABLE'):
+        monkeypatch.delenv(name, raising=False)
+    for terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, 'isatty', lambda terminal=terminal: terminal)
+        runtime.prepare_lm_eval()
+        assert os.environ['DISABLE_MULTIPROC'] == '1'
+        assert ('TQDM_DISABLE' in os.environ) is not terminal
+
+
 def test_memory_grows_as_needed(monkeypatch):
     monkeypatch.delenv('TF_FORCE_GPU_ALLOW_GROWTH', raising=False)
     runtime.start()

@@ -4,7 +4,6 @@ import contextlib
 import difflib
 import io
 import logging
-import os
 import random
 import sys
 from collections.abc import Sequence
@@ -66,7 +65,6 @@ def _manager(names: Sequence[str], include_path: str | None) -> TaskManager:
 
 def run_tasks(lm, loaded: dict, shots: Sequence[int | None], limit, seed: int) -> list[dict]:
     """The results with each number of examples in the prompt; None: as many as each task says."""
-    os.environ['DISABLE_MULTIPROC'] = '1'  # lm-eval would fork a process that runs TensorFlow
     said = {name: task.get_config('num_fewshot') for name, task in loaded['tasks'].items()}
     runs = []
     for number in shots:

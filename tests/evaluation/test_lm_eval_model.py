@@ -19,6 +19,13 @@ from lm_eval.tasks import TaskManager  # noqa: E402
 from gpt2.evaluation.lm_eval_model import GPT2  # noqa: E402
 from gpt2.evaluation.lm_eval_tasks import find_tasks, run_tasks, table  # noqa: E402
 
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    """As runtime.prepare_lm_eval has it for evaluate.py."""
+    monkeypatch.setenv('DISABLE_MULTIPROC', '1')
+
+
 WORDS = 'love honour king heart night day death crown sword father mother son grace lord'.split()
 LONG = 'The king is dead, long live the king! ' * 30  # more tokens than the demo's n_ctx of 256
 ROWS = {

@@ -25,7 +25,7 @@ def params(hparams):
 
 
 def start_of(run, restore_from='latest', **shape):
-    return find_start(run, restore_from, 'tiny', 'models', None, shape)
+    return find_start(run, restore_from, 'tiny', 'models', shape)
 
 
 @pytest.mark.parametrize('name', ['', '..', 'a/b', '../x', '/x'])
