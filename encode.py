@@ -5,8 +5,10 @@ from gpt2 import cli
 from gpt2.data.encode_dataset import encode_dataset
 from gpt2.errors import UserError
 from gpt2.model_folder import find_model
+from gpt2.options import with_help
 
 
+@with_help
 def encode(
     *paths: str,
     model_name: str = '117M',
@@ -32,7 +34,6 @@ def encode(
      only one, or the one called text
     :legacy_separator=False : Separate texts by the letters of <|endoftext|>, as older data has it
     :workers=None : How many processes encode, if None (default), one for each core
-    :models_dir=models : Path to the parent folder of the model folders
     """
     if len(paths) < 2:
         raise UserError('say what to encode and where to; run: python encode.py TEXT OUT.npz')

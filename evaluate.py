@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import gpt2
-from gpt2 import cli, files, runtime
+from gpt2 import cli, runtime
 from gpt2.errors import UserError
+from gpt2.files import write
 from gpt2.options import check_precision, with_help
 
 
@@ -192,7 +193,7 @@ def print_figures(figures: dict) -> None:
 
 def write_json(output_path: str | None, result: dict) -> None:
     if output_path:
-        files.write(output_path, json.dumps(result, indent=2) + '\n')
+        write(output_path, json.dumps(result, indent=2) + '\n')
 
 
 if __name__ == '__main__':

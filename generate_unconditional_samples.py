@@ -2,8 +2,10 @@
 """Writes samples that begin from nothing."""
 
 import gpt2
-from gpt2 import cli
+from gpt2 import cli, runtime
 from gpt2.options import SamplingOptions, check_precision, check_range, with_help
+
+LESS_MEMORY = 'set a lower --batch_size or --length, or --precision bfloat16'
 
 
 @with_help
@@ -40,9 +42,10 @@ def sample_model(
     start = [enc.end_of_text]
     out = sample.samples(params, hparams, start, options, nsamples=nsamples, batch_size=batch_size)
     try:
-        for number, ids in enumerate(out, start=1):
-            print('=' * 40, 'SAMPLE', number, '=' * 40)
-            print(enc.decode(ids.tolist()), flush=True)
+        with runtime.explained(LESS_MEMORY):
+            for number, ids in enumerate(out, start=1):
+                print('=' * 40, 'SAMPLE', number, '=' * 40)
+                print(enc.decode(ids.tolist()), flush=True)
     except KeyboardInterrupt:
         if nsamples:
             raise

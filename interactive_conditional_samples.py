@@ -5,8 +5,10 @@ import dataclasses
 import sys
 
 import gpt2
-from gpt2 import cli
+from gpt2 import cli, runtime
 from gpt2.options import SamplingOptions, check_precision, check_range, with_help
+
+LESS_MEMORY = 'set a lower --batch_size or --length, or --precision bfloat16'
 
 
 @with_help
@@ -45,16 +47,13 @@ def interact_model(
             room = hparams.n_ctx + 1 - len(context)
             chosen = length or max(1, min(hparams.n_ctx // 2, room))
             options = dataclasses.replace(options, length=chosen)
-            if watched:
-                pieces = sample.generate(params, hparams, [context], options)
-                show(pieces, enc.decode_in_pieces())
-            else:
-                out = sample.samples(
-                    params, hparams, context, options, nsamples=nsamples, batch_size=batch_size
-                )
-                for number, ids in enumerate(out, start=1):
-                    print('=' * 40, 'SAMPLE', number, '=' * 40)
-                    print(enc.decode(ids.tolist()), flush=True)
+            with runtime.explained(LESS_MEMORY):
+                if watched:
+                    pieces = sample.generate(params, hparams, [context], options)
+                    show_as_it_comes(pieces, enc.decode_in_pieces())
+                else:
+                    counts = {'nsamples': nsamples, 'batch_size': batch_size}
+                    show(sample.samples(params, hparams, context, options, **counts), enc)
             print('=' * 80)
         except gpt2.UserError as error:
             print(error, file=sys.stderr)
@@ -62,8 +61,13 @@ def interact_model(
             print()
 
 
-def show(pieces, decode) -> None:
-    """One sample, as its tokens come."""
+def show(out, enc) -> None:
+    for number, ids in enumerate(out, start=1):
+        print('=' * 40, 'SAMPLE', number, '=' * 40)
+        print(enc.decode(ids.tolist()), flush=True)
+
+
+def show_as_it_comes(pieces, decode) -> None:
     for number, piece in enumerate(pieces):
         if number == 0:
             print('=' * 40, 'SAMPLE', 1, '=' * 40)

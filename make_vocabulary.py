@@ -7,8 +7,10 @@ from pathlib import Path
 from gpt2 import cli, files
 from gpt2.encoder import END_OF_TEXT, bytes_to_unicode
 from gpt2.errors import UserError
+from gpt2.options import with_help
 
 
+@with_help
 def make_vocabulary(
     text: str,
     model_name: str,
@@ -23,7 +25,6 @@ def make_vocabulary(
     :model_name : The model folder that gets them
     :n_vocab=1024 : Number of tokens: 256 bytes, the merges, and the end of text
     :encoding=utf-8 : Of the text file
-    :models_dir=models : Path to the parent folder of the model folders
     """
     folder = Path(models_dir) / model_name
     if n_vocab < 257:

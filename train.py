@@ -4,9 +4,11 @@
 from types import SimpleNamespace
 
 from gpt2 import cli, runtime
+from gpt2.options import with_help
 from gpt2.training.prepare import prepare
 
 
+@with_help
 def train(
     dataset: str,
     model_name: str = '117M',
@@ -79,7 +81,6 @@ def train(
     :val_batch_size=2 : Batch size for validation
     :val_batch_count=40 : Batches for validation
     :val_every=0 : Compute the validation loss every so many steps, 0 never
-    :models_dir=models : Path to the parent folder of the model folders
     :max_steps=None : Stop when the run has so many steps in all
     :seed=None : Integer that fixes the batches, the noise, the dropout and the samples
     :warmup_steps=0 : Raise the learning rate linearly over the first so many steps

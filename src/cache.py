@@ -8,7 +8,7 @@ from .hparams import HParams
 
 
 class Past(NamedTuple):
-    """Keys and values of earlier positions [batch, heads, sequence, features], in one block.
+    """One block's keys and values of earlier positions [batch, heads, sequence, features].
 
     Only the first `filled` positions are looked at: one number, or one for each row [batch].
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from . import files
+from . import files, runtime
 from .errors import UserError
 from .hparams import HParams
 from .model_folder import checkpoint_prefix, how_to_mend
@@ -37,6 +37,8 @@ def load_params(folder_or_prefix, hparams: HParams, convert: Callable | None = N
             bar = tqdm(names, 'Loading', delay=1, leave=False, disable=None, unit=' variables')
             flat = dict(zip(bar, values, strict=True))
     except (tf.errors.OpError, RuntimeError) as error:
+        if runtime.is_little_memory(error):
+            raise
         reason = str(error).partition('\n')[0]
         raise UserError(f'{prefix} is damaged ({reason}); {how_to_mend(prefix.parent)}') from error
     return nest({name: flat[name] for name in shapes})

@@ -11,6 +11,8 @@ import tempfile
 import zlib
 from pathlib import Path
 
+from .files import put_in_place
+
 ROOM = 1 << 28  # bytes to be free; what is compiled for one model and its options has up to 10 MB
 MOST = 100  # files kept
 NVIDIA = Path('/proc/driver/nvidia')
@@ -95,7 +97,7 @@ def _publish(work: tempfile.TemporaryDirectory, kept: Path) -> None:
                 content = file.read_bytes()
                 aside = kept / f'{os.getpid()}.part'
                 aside.write_bytes(content)
-                aside.replace(kept / f'{file.name}.{_checksum(content)}')
+                put_in_place(aside, kept / f'{file.name}.{_checksum(content)}')
         for file in sorted(kept.iterdir(), key=lambda file: file.stat().st_mtime)[:-MOST]:
             file.unlink()
     work.cleanup()

@@ -7,6 +7,7 @@ from . import runtime
 from .encoder import Encoder, read_encoder
 from .hparams import HParams
 from .model_folder import find_model, load_hparams
+from .options import check_precision
 
 
 class Model(NamedTuple):
@@ -31,6 +32,7 @@ class Found(NamedTuple):
         sampling reads them fastest; None gives float32 variables of the checkpoint's own shapes.
         Raises UserError for a damaged checkpoint and for too little memory.
         """
+        check_precision(precision or 'float32')
         runtime.start(precision or 'float32')
         from . import checkpoint, weights
 

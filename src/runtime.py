@@ -19,6 +19,7 @@ XLA_FLAGS = (
     '--xla_cpu_prefer_vector_width=512',
 )
 TF32 = 'GPT2_TF32'  # 1 or 0: whether a GPU may round the factors of float32 products to TF32
+said = []  # once what there is to say of the GPU has been said
 DRIVER = '/dev/nvidiactl'  # there where NVIDIA's driver is
 
 
@@ -29,7 +30,7 @@ def start(precision: str = 'float32', training: bool = False) -> None:
     TensorFlow's own default stays, TF32 (10 bits) on cards that have it; $GPT2_TF32, 0 or 1,
     decides for both. What the user has set in the environment counts more than what is set here.
     """
-    _set_environment(precision, keep=not training)
+    _set_environment(precision, training)
     if 'tensorflow' not in sys.modules:
         _import_quietly()
     import tensorflow as tf
@@ -53,16 +54,18 @@ def tf32(training: bool) -> bool:
     return said == '1' if said else training
 
 
-def _set_environment(precision: str, keep: bool) -> None:
-    own = [flag for flag in os.environ.get('XLA_FLAGS', '').split() if flag not in XLA_FLAGS]
-    os.environ['XLA_FLAGS'] = ' '.join([*XLA_FLAGS, *own])  # the last of the same name counts
+def _set_environment(precision: str, training: bool) -> None:
     os.environ.setdefault('TF_FORCE_GPU_ALLOW_GROWTH', 'true')  # others use the card, too
     # What it loads of kept compilations it reports as errors: a processor's hints for tuning.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    if training:
+        return
+    own = [flag for flag in os.environ.get('XLA_FLAGS', '').split() if flag not in XLA_FLAGS]
+    os.environ['XLA_FLAGS'] = ' '.join([*XLA_FLAGS, *own])  # the last of the same name counts
     if precision != 'float32':
         # oneDNN's own keeps the memory of the float32 tensors that the weights are made from.
         os.environ.setdefault('TF_ONEDNN_USE_SYSTEM_ALLOCATOR', '1')
-    if keep and not own and not {'TF_XLA_FLAGS', 'tensorflow'} & {*os.environ, *sys.modules}:
+    if not own and not {'TF_XLA_FLAGS', 'tensorflow'} & {*os.environ, *sys.modules}:
         if flags := compilations.keep(os.environ['XLA_FLAGS']):
             os.environ['TF_XLA_FLAGS'] = flags
 
@@ -92,8 +95,12 @@ def _import_quietly() -> None:
 
 
 def _say_devices(precision: str, training: bool) -> None:
-    """At a terminal, once, the GPU in use; and wherever it is, what it cannot."""
+    """At a terminal the GPU in use; and wherever it is, what it cannot. Each once."""
     import tensorflow as tf
+
+    if said:
+        return
+    said.append(True)
 
     gpus = tf.config.list_physical_devices('GPU')
     if not gpus:
@@ -107,7 +114,7 @@ def _say_devices(precision: str, training: bool) -> None:
         print(f'Training on {name}; float32 products are computed in {kind}', file=sys.stderr)
     elif sys.stderr.isatty():
         free = _free_memory()
-        print(f'Sampling on {name}{free and f", {free} free"}', file=sys.stderr)
+        print(f'Computing on {name}{free and f", {free} free"}', file=sys.stderr)
     if precision == 'bfloat16' and able < (8, 0):
         print(f'bfloat16 is no faster than float32 on {name}; float16 is', file=sys.stderr)
 
@@ -138,15 +145,23 @@ def explained(mend: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.OpError, MemoryError) as error:
-        little = (tf.errors.ResourceExhaustedError, MemoryError)
-        if isinstance(error, little) or 'out of memory' in str(error).lower():  # as CUDA says it
+        if is_little_memory(error):
             raise UserError(f'the memory is too small for this; {mend}') from error
-        if compilations.forget():
+        kinds = (tf.errors.OutOfRangeError, tf.errors.DataLossError, tf.errors.InternalError)
+        if isinstance(error, kinds) and compilations.forget():
             raise UserError(
                 'what an earlier start compiled cannot be loaded and is removed; run the same '
                 'command again'
             ) from error
         raise
+
+
+def is_little_memory(error: Exception) -> bool:
+    """Whether this is how TensorFlow, XLA or CUDA say that there is too little memory."""
+    import tensorflow as tf
+
+    little = isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
+    return little or 'out of memory' in str(error).lower()
 
 
 @contextlib.contextmanager

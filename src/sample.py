@@ -19,7 +19,6 @@ from .options import SamplingOptions, check_context
 
 CHUNK = 16  # most tokens drawn between two returns to Python, where Ctrl-C is heard
 GROUP = 256  # tokens whose probabilities are summed first when one is drawn
-LESS_MEMORY = 'set a lower --batch_size or --length, or --precision bfloat16'
 
 one_block = tf.function(block, autograph=False)  # traced once, not n_layer times
 
@@ -100,8 +99,8 @@ def generate(
     as many as fit; whoever asks may stop asking. A sample depends on the seed and its own number,
     counted from `first_sample`, not on its batch (but for the rounding of parameters in bfloat16).
 
-    Raises UserError for ids outside the vocabulary, where a context and what is drawn do not fit
-    into n_ctx, and where the memory is too small.
+    Raises UserError for ids outside the vocabulary, and where a context and what is drawn do not
+    fit into n_ctx.
     """
     contexts = [np.asarray(context, np.int32) for context in contexts]
     options.check(hparams)
@@ -120,31 +119,30 @@ def generate(
     filled = tf.constant(filled)
     token = tf.constant([context[-1] for context in contexts])
     start, count = 0, 1
-    with runtime.explained(LESS_MEMORY):
-        with runtime.waiting('Compiling ...'):
-            memory = read(params, hparams, [context[:-1] for context in contexts], length)
-        while start < length:
-            began = time.perf_counter()
-            with nullcontext() if start else runtime.waiting('Compiling ...'):
-                drawn = draw_chunk(
-                    params,
-                    hparams,
-                    memory,
-                    filled=filled + start,
-                    token=token,
-                    uniforms=tf.constant(padded(uniforms[:, start : start + count], CHUNK)),
-                    count=tf.constant(count),
-                    temperature=tf.constant(options.temperature or 1, tf.float32),
-                    top_p=tf.constant(options.top_p, tf.float32),
-                    top_k=options.top_k,
-                    greedy=options.greedy,
-                    nucleus=options.top_p < 1,
-                ).numpy()[:, :count]
-            in_time = int(count * pause / (time.perf_counter() - began))
-            yield drawn
-            token = tf.constant(drawn[:, -1])
-            start += count
-            count = min(max(1, in_time), CHUNK, length - start)
+    with runtime.waiting('Reading the prompt ...'):
+        memory = read(params, hparams, [context[:-1] for context in contexts], length)
+    while start < length:
+        began = time.perf_counter()
+        with nullcontext() if start else runtime.waiting('Compiling ...'):
+            drawn = draw_chunk(
+                params,
+                hparams,
+                memory,
+                filled=filled + start,
+                token=token,
+                uniforms=tf.constant(padded(uniforms[:, start : start + count], CHUNK)),
+                count=tf.constant(count),
+                temperature=tf.constant(options.temperature or 1, tf.float32),
+                top_p=tf.constant(options.top_p, tf.float32),
+                top_k=options.top_k,
+                greedy=options.greedy,
+                nucleus=options.top_p < 1,
+            ).numpy()[:, :count]
+        in_time = int(count * pause / (time.perf_counter() - began))
+        yield drawn
+        token = tf.constant(drawn[:, -1])
+        start += count
+        count = min(max(1, in_time), CHUNK, length - start)
 
 
 def sample_sequence(
@@ -202,8 +200,9 @@ def gathered(pieces: Iterator[np.ndarray], length: int) -> np.ndarray:
     return np.concatenate(drawn, axis=1)
 
 
-def padded(rows: Sequence[np.ndarray], n: int) -> np.ndarray:
-    """Rows one below the other, with zeros behind them up to n columns."""
+def padded(rows: Sequence[Sequence[int]], n: int = 0) -> np.ndarray:
+    """Rows one below the other, with zeros behind them up to n columns or the longest."""
+    n = max(n, *map(len, rows))
     return np.stack([np.pad(row, (0, n - len(row))) for row in rows])
 
 

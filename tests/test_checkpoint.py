@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import DATA
 from gpt2.checkpoint import load_params, save_params
 from gpt2.errors import UserError
 from gpt2.model_folder import load_hparams
@@ -128,3 +129,13 @@ def test_a_folder_that_cannot_be_written(tiny, hparams):
     tiny.chmod(0o500)
     with pytest.raises(UserError, match='cannot be written'):
         save_params(tiny / 'model.ckpt', init_params(hparams))
+
+
+def test_too_little_memory_is_no_damage():
+    hparams = load_hparams(DATA / 'tiny-random')
+
+    def convert(name, value):
+        raise tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating')
+
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        load_params(DATA / 'tiny-random', hparams, convert)

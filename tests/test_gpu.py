@@ -282,7 +282,7 @@ def test_a_terminal_is_told_the_card_and_its_free_memory(believing, tmp_path, mo
     flags = ['--model_name', 'demo', '--length', '5', '--nsamples', '1']
     terminal = Terminal(ROOT / 'generate_unconditional_samples.py', *flags, cwd=tmp_path)
     assert terminal.end() == 0
-    assert terminal.text.count('Sampling on Believed, 38.2 GiB free') == 1
+    assert terminal.text.count('Computing on Believed, 38.2 GiB free') == 1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from gpt2.errors import UserError
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """What start() sets is set back."""
+    monkeypatch.setattr(runtime, 'said', [])
     before = dict(os.environ)
     tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     yield

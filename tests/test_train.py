@@ -187,12 +187,13 @@ def test_going_back_keeps_what_was_written_last(train, tmp_path):
         'model-4.index',
     }
     (folder / '.model-9.part').mkdir()  # what a killed save leaves
+    (folder / 'state-9.json.part').touch()
     (folder / 'model-best.index').touch()  # and what a user may
     done = train(max_steps=5, keep_checkpoints=2)
     assert done.returncode == 0, done.stderr
     left = {path.stem for path in folder.glob('*model-*.index')}
     assert left == {'model-4', 'model-5', 'model-best'}
-    assert not list(folder.glob('.*.part'))
+    assert not list(folder.glob('*.part'))
 
 
 def test_from_scratch(train, tmp_path):

@@ -13,6 +13,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
+from .. import runtime
 from ..encoder import END_OF_TEXT
 from ..errors import UserError
 from ..loading import Model, load
@@ -36,6 +37,7 @@ class GPT2(TemplateLM):
         max_batch_size=None,
     ):
         super().__init__()
+        precision = None if precision == 'float32' else precision  # as evaluate.py has it
         self._use(load(model_name, models_dir, precision), int(batch_size), int(seed))
 
     @classmethod
@@ -129,11 +131,12 @@ class GPT2(TemplateLM):
             seed=int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]),
         )
         tokens = np.zeros([rows, 0], np.int32)
-        for drawn in generate(self.params, self.hparams, contexts, options):
-            tokens = np.concatenate([tokens, drawn[:rows]], axis=1)
-            answers = [self._ending(ids, kwargs['until']) for ids in tokens.tolist()]
-            if all(ended for _, ended in answers):
-                break
+        with runtime.explained(f'set a lower --batch_size than {self.batch_size}'):
+            for drawn in generate(self.params, self.hparams, contexts, options):
+                tokens = np.concatenate([tokens, drawn[:rows]], axis=1)
+                answers = [self._ending(ids, kwargs['until']) for ids in tokens.tolist()]
+                if all(ended for _, ended in answers):
+                    break
         return [answer for answer, _ in answers]
 
     def _ending(self, ids: list[int], until: list[str]) -> tuple[str, bool]:

@@ -12,6 +12,7 @@ from ..cache import split_past
 from ..errors import UserError
 from ..hparams import HParams
 from ..model import hidden, predict
+from ..sample import padded
 
 AT_ONCE = 512  # positions whose logits exist at one time: 103 MB of them for n_vocab 50257
 LONG = 512  # tokens from which a row's length, rounded up to a multiple of STEP, has its own graph
@@ -113,7 +114,9 @@ class Scorer:
 
         The last token of a context is read anew with each continuation: it predicts its first.
         """
-        past = self._present(_padded([requests[group[0]][0][:-1] for group in groups]))
+        past = self._present(
+            padded([requests[group[0]][0][:-1] for group in groups]).astype(np.int32)
+        )
         members = [(owner, number) for owner, group in enumerate(groups) for number in group]
         for start in range(0, len(members), self.batch_size):
             owners, numbers = zip(*members[start : start + self.batch_size], strict=True)
@@ -130,7 +133,7 @@ class Scorer:
             for i, (row, continuation) in enumerate(zip(rows, continuations, strict=True))
             for j in range(len(continuation))
         ]
-        X, places = _padded(rows), np.array(places, np.int32)
+        X, places = padded(rows).astype(np.int32), np.array(places, np.int32)
         if past:
             h = self._states_after(X, places, *past)
         elif X.shape[1] < LONG:
@@ -197,11 +200,3 @@ def say_cut(number: int, total: int, n_ctx: int) -> None:
             'follows: their beginnings are left out',
             file=sys.stderr,
         )
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """Rows of ids as int32 [rows, longest], with zeros behind the shorter ones."""
-    padded = np.zeros([len(rows), max(map(len, rows))], np.int32)
-    for i, row in enumerate(rows):
-        padded[i, : len(row)] = row
-    return padded

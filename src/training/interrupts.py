@@ -4,7 +4,7 @@ import signal
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM as KeyboardInterrupt, but never in the middle of a `with held:`.
+    """Ctrl-C and SIGTERM as KeyboardInterrupt, but never in the middle of a `with interrupts:`.
 
     patient: never at all; that one was asked for is then for others to act on.
     """

@@ -94,8 +94,11 @@ class RunFolder:
         for step in sorted(written, key=written.get)[:-keep]:
             for path in [*self.path.glob(f'model-{step}.*'), *self.path.glob(f'state-{step}.*')]:
                 path.unlink()
-        for part in self.path.glob('.*.part'):
-            shutil.rmtree(part, ignore_errors=True)
+        for part in self.path.glob('*.part'):
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
+from gpt2 import sample
 from gpt2.errors import UserError
 
 pytest.importorskip('lm_eval')
@@ -195,6 +196,21 @@ def test_a_task_that_says_0_keeps_it(lm, mine):
     path.write_text(path.read_text() + 'num_fewshot: 0\n')
     [run] = run_tasks(lm, find_tasks(['choice'], mine), [5], 2, 1)
     assert run['n-shot'] == {'choice': 0}
+
+
+def test_misspelt_arguments_are_refused():
+    with pytest.raises(TypeError, match='batchsize'):
+        GPT2(model_name='demo', batchsize=3)
+
+
+def test_drawing_stops_with_the_answer(lm, monkeypatch):
+    drawn, draw_chunk = [], sample.draw_chunk
+    monkeypatch.setattr(
+        sample, 'draw_chunk', lambda *args, **kwargs: drawn.append(1) or draw_chunk(*args, **kwargs)
+    )
+    kwargs = {'until': ['\n'], 'max_gen_toks': 120, 'do_sample': False, 'temperature': 0}
+    lm._generate([lm.tok_encode('ROMEO:')], kwargs, 0)
+    assert len(drawn) < 120 / sample.CHUNK
 
 
 def test_answers_end_where_they_are_to(lm):

@@ -106,7 +106,7 @@ def test_two_workers_are_one_process_with_twice_the_batch(run, start_two, tmp_pa
     assert weights(folder / 'killed', 20) == weights(folder / 'two', 20)
 
 
-def test_the_commands_of_the_readme(run, addresses, tmp_path):
+def test_the_commands_of_the_page(run, addresses, tmp_path):
     """As they stand, but for the addresses and the number of steps."""
     [block] = re.findall(
         r'^```shell\n(.*?)^```$', (ROOT / 'docs' / 'training.md').read_text(), re.M | re.S
