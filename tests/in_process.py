@@ -12,6 +12,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from gpt2 import runtime
+
 # What Python itself does not show.
 UNSEEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
@@ -23,6 +25,7 @@ def run_script(script, args, cwd, input: str = '') -> subprocess.CompletedProces
     stdin.buffer.seek(0)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_set_back())
+        runtime.said.clear()
         sys.argv = [str(script), *map(str, args)]
         sys.path.insert(0, str(Path(script).parent))
         os.chdir(cwd)
