@@ -6,9 +6,7 @@ import sys
 
 import gpt2
 from gpt2 import cli, runtime
-from gpt2.options import SamplingOptions, check_precision, check_range, with_help
-
-LESS_MEMORY = 'set a lower --batch_size or --length, or --precision bfloat16'
+from gpt2.options import LESS_MEMORY, SamplingOptions, check_precision, check_range, with_help
 
 
 @with_help

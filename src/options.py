@@ -12,6 +12,8 @@ from .errors import UserError
 from .hparams import HParams
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
+# What mends too little memory for a sampler.
+LESS_MEMORY = 'set a lower --batch_size or --length, or --precision bfloat16'
 
 # Flag: its help, the same in every script that has it.
 HELP = {
