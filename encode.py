@@ -4,7 +4,7 @@
 from gpt2 import cli
 from gpt2.data.encode_dataset import encode_dataset
 from gpt2.errors import UserError
-from gpt2.model_folder import find_model
+from gpt2.model_folder import VOCABULARY, find_model
 from gpt2.options import with_help
 
 
@@ -17,6 +17,8 @@ def encode(
     column: str | None = None,
     legacy_separator: bool = False,
     workers: int | None = None,
+    bpe_dropout: float = 0.0,
+    copies: int = 1,
     models_dir: str = 'models',
 ):
     """
@@ -34,15 +36,16 @@ def encode(
      only one, or the one called text
     :legacy_separator=False : Separate texts by the letters of <|endoftext|>, as older data has it
     :workers=None : How many processes encode, if None (default), one for each core
+    :bpe_dropout=0.0 : Share of merges left out at random: a small text, encoded so in many
+     --copies, teaches a model the letters of its tokens (BPE-dropout)
+    :copies=1 : Encode everything so many times
     """
     if len(paths) < 2:
         raise UserError('say what to encode and where to; run: python encode.py TEXT OUT.npz')
-    files = ('encoder.json', 'vocab.bpe')
-    folder = find_model(model_name, models_dir, files=files)
+    folder = find_model(model_name, models_dir, files=VOCABULARY)
     *paths, out = paths
-    encode_dataset(
-        folder, paths, out, combine, encoding, column, legacy_separator, workers, say=print
-    )
+    text = combine, encoding, column, legacy_separator
+    encode_dataset(folder, paths, out, *text, workers, bpe_dropout, copies, say=print)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,8 @@
 
 import importlib.util
 import json
+import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -11,7 +13,9 @@ import gpt2
 from gpt2 import cli, runtime
 from gpt2.errors import UserError
 from gpt2.files import write
-from gpt2.options import check_precision, with_help
+from gpt2.model_folder import parse_object
+from gpt2.options import MOST_ROWS, check_most, check_precision, with_help
+from gpt2.paths import check_parent, expanded
 
 
 @with_help
@@ -53,10 +57,10 @@ def perplexity(
         raise UserError(f'--stride is from 1 to the n_ctx of {n_ctx}, not {stride}')
     documents = read_documents(found.enc, files, encoding, column, say=print)
     scorer = load_scorer(found, batch_size, precision)
-    result = {'model': found.folder.name, 'stride': stride}
+    result = {'model': found.name, 'stride': stride}
     result |= measure(scorer, documents, found.enc, stride)
-    print_figures(result)
     write_json(output_path, result)
+    print_figures(result)
 
 
 @with_help
@@ -82,15 +86,21 @@ def tasks(
     :limit=None : Only so many questions of each task
     :batch_size=8 : How many rows are computed side by side (only affects speed/memory)
     :seed=1234 : Integer that fixes the choice of examples, and what is drawn
-    :include_path=None : Path to a folder with YAML files of further tasks
+    :include_path=None : Path to a folder with YAML files of further tasks, of people you trust:
+     they may run Python (!function)
     """
+    asked = list(filter(None, names.split(',')))
+    if not asked:
+        raise UserError('no task is named; run: lm-eval ls tasks')
     found = find(model_name, models_dir, batch_size, output_path, precision)
     shots = parse_shots(num_fewshot)
     check_limit(limit)
-    if include_path and not Path(include_path).is_dir():
-        raise UserError(
-            f'there is no folder {include_path}; set --include_path to one of YAML files'
-        )
+    if include_path is not None:
+        include_path = expanded(include_path)
+        if not Path(include_path).is_dir():
+            raise UserError(
+                f'there is no folder {include_path}; set --include_path to one of YAML files'
+            )
     if not importlib.util.find_spec('lm_eval'):
         raise UserError("lm-eval is not installed; run: pip install -e '.[eval]'")
     runtime.prepare_lm_eval()
@@ -98,27 +108,23 @@ def tasks(
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != here]
     from gpt2.evaluation.lm_eval_tasks import find_tasks, run_tasks, table
 
-    loaded = find_tasks(names.split(','), include_path)
+    loaded = find_tasks(asked, include_path)
     model = found.load(weights_for(precision))
     from gpt2.evaluation.lm_eval_model import GPT2
 
     runs = run_tasks(GPT2.of(model, batch_size, seed), loaded, shots, limit, seed)
-    print(table(runs))
-    about = {'model': found.folder.name, 'limit': limit, 'seed': seed}
+    about = {'model': found.name, 'limit': limit, 'seed': seed}
     write_json(output_path, about | {'runs': runs})
+    print(table(runs))
 
 
 def parse_shots(num_fewshot: str | None) -> list[int | None]:
     """'0,1,5' -> [0, 1, 5]; None -> [None]."""
-    try:
-        shots = (
-            [None] if num_fewshot is None else [int(number) for number in num_fewshot.split(',')]
-        )
-    except ValueError:
-        shots = [-1]
-    if any(number is not None and number < 0 for number in shots):
+    if num_fewshot is None:
+        return [None]
+    if not re.fullmatch('[0-9]{1,4}(,[0-9]{1,4})*', num_fewshot):
         raise UserError(f'--num_fewshot is whole numbers, as in 0,1,5, not {num_fewshot}')
-    return shots
+    return [int(number) for number in num_fewshot.split(',')]
 
 
 def check_limit(limit: int | None) -> None:
@@ -156,21 +162,39 @@ def lambada(
     again = shlex.join(['python', 'evaluate.py', *sys.argv[1:]])
     path = find_lambada(data_dir, base_url, again, out=sys.stdout)
     examples = read_examples(path, found.enc, limit)
-    result = {'model': found.folder.name}
+    result = {'model': found.name}
     result |= measure(load_scorer(found, batch_size, precision), examples)
-    print_figures(result)
     write_json(output_path, result)
+    print_figures(result)
 
 
 def find(model_name: str, models_dir: str, batch_size: int, output_path: str | None, precision):
     """The model, found but not loaded, once the other flags have been looked at."""
     if batch_size < 1:
         raise UserError(f'--batch_size is at least 1, not {batch_size}')
+    check_most('batch_size', batch_size, MOST_ROWS)
     check_precision(precision)
-    if output_path and not Path(output_path).parent.is_dir():
-        place = Path(output_path).parent
-        raise UserError(f'there is no folder {place} for {output_path}; run: mkdir {place}')
+    if output_path is not None:
+        check_output(Path(expanded(output_path)))
     return gpt2.find(model_name, models_dir)
+
+
+def check_output(path: Path) -> None:
+    """Raise UserError, before the work is done, where its result cannot be written."""
+    check_parent(path)
+    if path.exists() and not path.is_file() or not os.access(path.parent, os.W_OK):
+        raise UserError(f'{path} cannot be written; set --output_path to another file')
+    if path.exists() and not is_result(path):
+        raise UserError(f'{path} holds something else than a result; set --output_path elsewhere')
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is what write_json writes, or empty."""
+    try:
+        content = path.read_bytes()
+        return not content or 'model' in parse_object(content)
+    except (OSError, ValueError):
+        return False
 
 
 def weights_for(precision: str) -> str | None:
@@ -192,8 +216,8 @@ def print_figures(figures: dict) -> None:
 
 
 def write_json(output_path: str | None, result: dict) -> None:
-    if output_path:
-        write(output_path, json.dumps(result, indent=2) + '\n')
+    if output_path is not None:
+        write(expanded(output_path), json.dumps(result, indent=2) + '\n')
 
 
 if __name__ == '__main__':

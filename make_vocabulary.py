@@ -5,9 +5,13 @@ import json
 from pathlib import Path
 
 from gpt2 import cli, files
+from gpt2.data.read_text import read_whole
 from gpt2.encoder import END_OF_TEXT, bytes_to_unicode
 from gpt2.errors import UserError
 from gpt2.options import with_help
+from gpt2.paths import expanded
+
+MOST_TOKENS = 1_000_000
 
 
 @with_help
@@ -26,21 +30,21 @@ def make_vocabulary(
     :n_vocab=1024 : Number of tokens: 256 bytes, the merges, and the end of text
     :encoding=utf-8 : Of the text file
     """
-    folder = Path(models_dir) / model_name
-    if n_vocab < 257:
-        raise UserError(f'--n_vocab is at least 257, the bytes and the end of text, not {n_vocab}')
-    if (folder / 'encoder.json').exists():
+    if not Path(model_name).parts or {'..', '/'} & set(Path(model_name).parts):
+        raise UserError(f'--model_name is the name of a folder, not {model_name!r}; set it to one')
+    folder = Path(expanded(models_dir)) / model_name
+    if not 257 <= n_vocab <= MOST_TOKENS:
+        raise UserError(
+            f'--n_vocab is at least 257, the bytes and the end of text, and at most '
+            f'{MOST_TOKENS}, not {n_vocab}; set it so'
+        )
+    if any((folder / name).exists() for name in ('encoder.json', 'tokenizer.json')):
         raise UserError(f'{folder} has a vocabulary; name another folder with --model_name')
     try:
         import tokenizers
     except ImportError as error:
         raise UserError("tokenizers is not installed; run: pip install -e '.[scratch]'") from error
-    try:
-        content = Path(text).read_text(encoding)
-    except (OSError, LookupError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'{text} cannot be read: {error}; name a text file, or --encoding'
-        ) from error
+    content = read_whole(text, encoding)
 
     bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
     bpe.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -56,8 +60,9 @@ def make_vocabulary(
         folder.mkdir(parents=True, exist_ok=True)
     encoder = learnt['vocab'] | {END_OF_TEXT: len(learnt['vocab'])}
     lines = ['#version: 0.2', *merges, '']
-    files.write(folder / 'vocab.bpe', '\n'.join(lines))
-    files.write(folder / 'encoder.json', json.dumps(encoder))
+    with files.writing_prefix(folder / 'encoder.json', last=('encoder.json',)) as aside:
+        aside.with_name('vocab.bpe').write_bytes('\n'.join(lines).encode())
+        aside.write_bytes(json.dumps(encoder).encode())
     print(f'{folder}: {len(encoder):,} tokens')
     print(f'Try: python encode.py {text} {Path(text).stem}.npz --model_name {model_name}')
 

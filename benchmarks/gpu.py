@@ -25,7 +25,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors only
 import numpy as np
 import tensorflow as tf
 
-from gpt2 import checkpoint, cli, fast, options, runtime, sample, weights
+from gpt2 import checkpoint, cli, fast, options, runtime, sample, steps, weights
 from gpt2.encoder import get_encoder
 from gpt2.errors import UserError
 from gpt2.hparams import default_hparams
@@ -149,21 +149,21 @@ def versions(report: Report, flags) -> None:
 
 def devices(report: Report, flags) -> None:
     """Where parameters, the cache and drawn tokens are."""
-    drawn, draw_chunk = [], sample.draw_chunk
+    drawn, feed = [], sample.feed
 
     def spy(*args, **kwargs):
-        drawn.append(draw_chunk(*args, **kwargs))
+        drawn.append(feed(*args, **kwargs))
         return drawn[-1]
 
     for name in flags.precisions:
         with report.check(f'{name}: devices') as line:
-            cache = sample.read(demo(name), HPARAMS, text(2, 8), 32)
-            with mock.patch.object(sample, 'draw_chunk', spy):
+            cache = steps.read(demo(name), HPARAMS, text(2, 8), 32)
+            with mock.patch.object(sample, 'feed', spy):
                 sample.sample_sequence(demo(name), hparams=HPARAMS, context=text(2, 8), length=4)
             line.show(parameters=places(demo(name)), cache=places(cache), tokens=places(drawn))
             line.expect(places(demo(name), cache) == ('GPU:0' if flags.gpu else 'CPU:0'))
     with report.check('devices of what they are compared to') as line, tf.device('CPU:0'):
-        cache = sample.read(demo_on_cpu(), HPARAMS, text(2, 8), 32)
+        cache = steps.read(demo_on_cpu(), HPARAMS, text(2, 8), 32)
         logits = model(demo_on_cpu(), HPARAMS, text(2, 8))['logits']
         place = places(demo_on_cpu(), cache, logits)
         line.expect(place == 'CPU:0', all=place)
@@ -216,7 +216,7 @@ def samplers(report: Report, flags) -> None:
         with report.check(f'{name}: {kind}, {way}, batch {batch}') as line:
             whole = sample.sample_sequence(demo(name), **given).numpy()
             pieces = list(sample.generate(demo(name), HPARAMS, contexts, asked))
-            streamed = np.concatenate([contexts, *pieces], axis=1)
+            streamed = np.concatenate([contexts, *(piece.tokens for piece in pieces)], axis=1)
             line.expect(whole.shape == (batch, n + 24), shape=str(whole.shape))
             same = np.mean(streamed == whole)  # in low precision other chunks may be rounded apart
             line.expect(same == 1 or name != 'float32', streamed_equal=same)

@@ -49,7 +49,6 @@ def transformers_124m():
     import peers
     import torch
 
-    peers.check()
     hparams = HParams(n_vocab=50257)
     params = init_params(hparams, seed=0)
     for i, value in enumerate(flatten(params).values()):  # gains and biases too

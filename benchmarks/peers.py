@@ -1,19 +1,13 @@
 """Other projects' GPT-2, given this project's parameters."""
 
-import importlib.util
 import os
+import sys
 
-from gpt2.errors import UserError
 from gpt2.model import HParams
 from gpt2.params import flatten
 
-
-def check() -> None:
-    """Raise UserError where PyTorch would end this process: both register one option of LLVM."""
-    if importlib.util.find_spec('triton'):
-        raise UserError(
-            "PyTorch's triton cannot be in one process with TensorFlow; run: pip uninstall triton"
-        )
+# As if it were not installed: its LLVM and TensorFlow's, in one process, abort it.
+sys.modules['triton'] = None
 
 
 def transformers_model(params: dict, hparams: HParams):
@@ -118,7 +112,8 @@ def llama_model(folder, hparams: HParams, precision: str):
     writer.add_tokenizer_pre('gpt-2')
     writer.add_token_list([f'token{i}' for i in range(hparams.n_vocab)])
     writer.add_token_merges(['a b'])
-    kind = gguf.GGMLQuantizationType.BF16 if precision == 'bfloat16' else None
+    kinds = {'bfloat16': gguf.GGMLQuantizationType.BF16, 'int8': gguf.GGMLQuantizationType.Q8_0}
+    kind = kinds.get(precision)
     for name, value in flatten(load_params(folder, hparams)).items():
         scope, _, last = name.rpartition('/')
         array = value.numpy()

@@ -25,6 +25,7 @@ SHAPES = {
     '774M': (1280, 20, 6),
     '1558M': (1600, 25, 6),
 }
+BYTES = {'float32': 4, 'bfloat16': 2, 'int8': 1}  # of a weight
 ONE_TEXT = ('llama_cpp',)  # its Python binding makes no batches
 
 
@@ -38,9 +39,11 @@ def ours(folder: Path, hparams: HParams, precision: str) -> Callable:
     return generate
 
 
-def transformers(folder: Path, hparams: HParams, precision: str) -> Callable:
+def transformers(folder: Path, hparams: HParams, precision: str) -> Callable | None:
     import torch
 
+    if precision == 'int8':
+        return None
     peer = peers.transformers_model(checkpoint.load_params(folder, hparams), hparams)
     peer = peer.to(getattr(torch, precision))
 
@@ -103,7 +106,7 @@ def seconds(work: Callable) -> float:
 def benchmark(
     lengths: str = '128,1000',
     batches: str = '1,8',
-    precisions: str = 'float32,bfloat16',
+    precisions: str = 'float32,bfloat16,int8',
     models: str = '124M,355M,1558M',
     repeat: int = 5,
     output: str = 'sampling.md',
@@ -113,13 +116,12 @@ def benchmark(
 
     :lengths=128,1000 : Tokens to sample after a prompt of 8
     :batches=1,8 : Texts side by side
-    :precisions=float32,bfloat16 : Types of the weights
+    :precisions=float32,bfloat16,int8 : Types of the weights
     :models=124M,355M,1558M : Shapes; of those after 124M six layers, at the first length and batch
     :repeat=5 : Rounds after a warm-up; the median counts
     :output=sampling.md : The table's file
     """
     runtime.start()  # before XLA is first used
-    peers.check()
     engines = {'ours': ours}
     engines |= {
         name.__name__: name
@@ -128,28 +130,36 @@ def benchmark(
     }
     limit = bandwidth()
     lines = [
-        f'Memory: {limit / 1e9:.1f} GB/s. Tokens per second; for prompt 512, seconds to its token.',
+        f'Memory: {limit / 1e9:.1f} GB/s. Tokens per second; seconds to the first of one token.',
         '',
-        '| model | precision | batch | prompt | tokens | limit | ' + ' | '.join(engines) + ' |',
-        '|---|---|---|---|---|---|' + '---|' * len(engines),
+        f'| model | precision | batch | prompt | tokens | limit | {" | ".join(engines)}'
+        f' | of {" | of ".join(precisions.split(","))} |',
+        '|---|---|---|---|---|---|' + '---|' * (len(engines) + len(precisions.split(','))),
     ]
     print('\n'.join(lines), flush=True)
     cases = [(int(b), 8, int(n)) for b in batches.split(',') for n in lengths.split(',')]
     for name in models.split(','):
-        chosen = cases + [(1, 512, 1), (1, 514, 1)] if name == '124M' else cases[:1]
+        chosen = cases + [(1, n, 1) for n in (32, 128, 512, 514)] if name == '124M' else cases[:1]
         with tempfile.TemporaryDirectory() as folder:
             hparams = HParams(50257, 1024, *SHAPES[name])
             params = init_params(hparams, seed=SEED)
             size = sum(tf.size(x).numpy() for x in tf.nest.flatten(params))
             checkpoint.save_params(Path(folder, 'model.ckpt'), params)
             del params
+            before = {}  # seconds of ours, by case and precision
             for precision in precisions.split(','):
                 made = {x: make(Path(folder), hparams, precision) for x, make in engines.items()}
                 for batch, prompt, length in chosen:
                     medians = measure(made, batch, prompt, length, repeat)
-                    read = size * (4 if precision == 'float32' else 2)
+                    read = size * BYTES[precision]
                     figures = [f'{batch * limit / read:.1f}' if length > 1 else '']
                     figures += [figure(medians, x, batch, length) for x in engines]
+                    ours_by = before.setdefault((batch, prompt, length), {})
+                    ours_by[precision] = medians['ours']
+                    figures += [
+                        f'{ours_by[x] / medians["ours"]:.2f}x' if x in ours_by else ''
+                        for x in precisions.split(',')
+                    ]
                     row = [name, precision, batch, prompt, length, *figures]
                     lines.append('| ' + ' | '.join(map(str, row)) + ' |')
                     print(lines[-1], flush=True)

@@ -36,13 +36,12 @@ def benchmark(
     """
     print('| precision | memory saving | temporary MiB | of which [positions, n_vocab] |')
     print('|---|---|---|---|')
-    shape = HParams(n_vocab, length, n_embd, n_head, n_layer)
     for precision in precisions.split(','):
         for save in saving.split(','):
             with tempfile.TemporaryDirectory() as folder:
                 flags = ' '.join([f'--xla_dump_to={folder}', *FLAGS])
                 argv = [sys.executable, __file__, 'compiled', precision, save]
-                argv += map(str, vars(shape).values())
+                argv += map(str, (n_vocab, length, n_embd, n_head, n_layer))
                 subprocess.run(argv, check=True, env=os.environ | {'XLA_FLAGS': flags})
                 temporary, slices = read_assignment(folder, n_vocab)
             print(f'| {precision} | {save} | {temporary / 2**20:.0f} | {slices} |', flush=True)

@@ -7,14 +7,18 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import stat
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
-from .files import put_in_place
+from .errors import UserError
+from .files import lock, put_in_place
 
 ROOM = 1 << 28  # bytes to be free; what is compiled for one model and its options has up to 10 MB
 MOST = 100  # files kept
+PREFIX, LOCK = 'gpt-2-', 'in-use'  # of a process's own folder; the file it holds in there
 NVIDIA = Path('/proc/driver/nvidia')
 
 loaded = []  # the folder of links that TensorFlow reads, and the folder they point into
@@ -25,25 +29,27 @@ def keep(flags: str) -> str | None:
     XLA_FLAGS `flags`, and to keep what this one compiles; None where nothing can be kept.
 
     To be called before TensorFlow is imported. It would fail where a file is damaged or a disk is
-    full. So it is given a folder of its own, with links to the files that are whole.
+    full. So it is given a folder of its own, with links to the files that are whole. And as it
+    runs them, they are this user's own, where nobody else can write.
     """
     try:
         cards = _cards()
         kept = _folder(flags, cards)
-        kept.mkdir(parents=True, exist_ok=True)
-        work = tempfile.TemporaryDirectory(prefix='gpt-2-')
-        if min(shutil.disk_usage(place).free for place in (kept, work.name)) < ROOM:
+        for folder in (kept.parent, kept):
+            folder.mkdir(0o700, parents=True, exist_ok=True)
+            if not _is_own(folder, stat.S_ISDIR):
+                return None
+        work = _work(kept.parent)
+        if shutil.disk_usage(work.name).free < ROOM or "'" in work.name:
             return None
-        for file in kept.iterdir():
+        for file in _files(kept):
             name, _, checksum = file.name.rpartition('.')
-            if checksum == 'part':  # another process is writing it
-                continue
-            if checksum != _checksum(file.read_bytes()):
-                file.unlink()
-                continue
-            with contextlib.suppress(FileExistsError):
-                os.symlink(file, Path(work.name, name))
-    except (OSError, RuntimeError):  # RuntimeError: nobody knows where this user's home is
+            with contextlib.suppress(FileExistsError, FileNotFoundError):  # others end meanwhile
+                if checksum == _checksum(file.read_bytes()):
+                    os.symlink(file, Path(work.name, name))
+                else:
+                    file.unlink()
+    except (OSError, RuntimeError, UserError):  # RuntimeError: nobody knows this user's home
         return None
     loaded[:] = [Path(work.name), kept]
     atexit.register(_publish, work, kept)
@@ -73,6 +79,39 @@ def _folder(flags: str, cards: str) -> Path:
     return Path(home, 'gpt-2', hashlib.sha256(made_for.encode()).hexdigest()[:16]).absolute()
 
 
+def _is_own(path: Path, kind: Callable) -> bool:
+    """Whether this is itself, not by a link, of the kind S_ISDIR or S_ISREG, and this user's, and
+    nobody else can write to it. Windows keeps what is in a user's home from others by itself."""
+    found = path.lstat()
+    private = os.name == 'nt' or found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return private and kind(found.st_mode)
+
+
+def _files(kept: Path) -> list[Path]:
+    """What is kept, the oldest first; whatever else is there stays unread."""
+    ages = {}
+    for path in kept.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if _is_own(path, stat.S_ISREG):
+                ages[path] = path.stat().st_mtime
+    return sorted(ages, key=ages.get)
+
+
+def _work(place: Path) -> tempfile.TemporaryDirectory:
+    """A folder of this process's own, locked while it runs; those that killed ones left go.
+
+    Beside what is kept, on the same disk: so what is new in it only needs another name.
+    """
+    work = tempfile.TemporaryDirectory(prefix=PREFIX, dir=place)
+    lock(Path(work.name, LOCK), 'in use')
+    with contextlib.suppress(UserError), lock(Path(work.name, LOCK), 'in use'):
+        return work  # held twice: no locks on Windows, nor on some disks, so who knows what is left
+    for left in place.glob(f'{PREFIX}*/{LOCK}'):
+        with contextlib.suppress(OSError, UserError), lock(left, 'in use'):
+            shutil.rmtree(left.parent)
+    return work
+
+
 def _cards() -> str:
     """NVIDIA's driver and the names of its cards, where Linux tells them; else nothing.
 
@@ -94,10 +133,8 @@ def _publish(work: tempfile.TemporaryDirectory, kept: Path) -> None:
     with contextlib.suppress(OSError):
         for file in Path(work.name).glob('*.pb'):
             if not file.is_symlink():
-                content = file.read_bytes()
-                aside = kept / f'{os.getpid()}.part'
-                aside.write_bytes(content)
-                put_in_place(aside, kept / f'{file.name}.{_checksum(content)}')
-        for file in sorted(kept.iterdir(), key=lambda file: file.stat().st_mtime)[:-MOST]:
+                file.chmod(0o600)
+                put_in_place(file, kept / f'{file.name}.{_checksum(file.read_bytes())}')
+        for file in _files(kept)[:-MOST]:
             file.unlink()
     work.cleanup()

@@ -1,9 +1,10 @@
 """Byte-level byte-pair encoding: text to GPT-2's token ids and back. No TensorFlow."""
 
 import codecs
+import contextlib
+import hashlib
 import heapq
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -11,9 +12,19 @@ from pathlib import Path
 import regex as re
 
 from .errors import UserError
-from .model_folder import find_model, how_to_mend
+from .model_folder import (
+    OPENAI_VOCABULARY,
+    VOCABULARY,
+    find_model,
+    how_to_mend,
+    parse_object,
+    vocabulary_of,
+)
 
 END_OF_TEXT = '<|endoftext|>'
+OPENAI_TOKENS = 50257
+# A word between signs, <|endoftext|> or [PAD]: text is cut there, so that no merge makes it.
+SPECIAL = re.compile(r'[^\s\p{L}\p{N}].*[\p{L}\p{N}].*[^\s\p{L}\p{N}]', re.DOTALL)
 CACHE_WORDS, CACHE_LETTERS = 2**17, 32  # words kept, and their longest: some 30 MiB
 
 
@@ -54,9 +65,6 @@ class Encoder:
         self.pat = re.compile(
             r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
         )
-        needed = chain(self.byte_decoder, map(''.join, bpe_merges), [END_OF_TEXT])
-        if lacking := [token for token in needed if token not in encoder]:
-            raise UserError(f'the vocabulary lacks the token {lacking[0]!r}')
         self.decoder = {
             i: bytes(map(self.byte_decoder.__getitem__, token)) for token, i in encoder.items()
         }
@@ -102,32 +110,55 @@ class Encoder:
     def encode(self, text: str) -> list[int]:
         """'Hello world' -> [15496, 995]. `<|endoftext|>` is text here, like any other.
 
-        Raises UserError for a lone surrogate, which no UTF-8 text can hold.
+        Raises UserError for a lone surrogate, which no UTF-8 text can hold, and what is no str.
         """
-        return list(chain.from_iterable(map(self.cache.__getitem__, self.pat.findall(text))))
+        try:
+            return list(chain.from_iterable(map(self.cache.__getitem__, self.pat.findall(text))))
+        except TypeError:
+            if isinstance(text, str):
+                raise
+            raise UserError(f'encode takes one text, a str, not {text!r:.60}') from None
 
     def decode(self, ids: Iterable[int]) -> str:
         """[15496, 995] -> 'Hello world'. Bytes that are not UTF-8 become U+FFFD.
 
-        Raises UserError for an id that the vocabulary does not have.
+        ids: any row of whole numbers, of NumPy and a tensor, too. Raises UserError for what is
+        none, and for an id that the vocabulary does not have.
         """
         return self.decode_in_pieces()(ids, final=True)
 
-    def decode_in_pieces(self) -> Callable[..., str]:
+    def decode_in_pieces(self, before: Sequence[int] = ()) -> Callable[..., str]:
         """A `decode` to be called with one piece of a text after another, `final` with the last.
 
-        The bytes of a character that is not whole yet are held back for the next piece.
+        The bytes of a character that is not whole yet are held back for the next piece. before:
+        ids of what the text continues, which here change nothing; in a Tokenizer they do.
         """
         pending = codecs.getincrementaldecoder('utf-8')(self.errors)
 
         def decode(ids: Iterable[int], final: bool = False) -> str:
+            if type(ids) is not list:
+                ids = as_list(ids)
             try:
                 return pending.decode(b''.join(map(self.decoder.__getitem__, ids)), final)
+            except TypeError:  # a tensor for each id
+                return decode(as_list(ids), final)
             except KeyError as error:
                 last = len(self.decoder) - 1
                 raise UserError(f'no token has the id {error}: ids go from 0 to {last}') from None
 
         return decode
+
+
+def as_list(ids) -> list[int]:
+    """Ids as numbers of Python; UserError where they are no row of ids."""
+    import numpy as np  # which whoever encodes alone has no need of
+
+    if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | bytearray):
+        with contextlib.suppress(ValueError):  # rows of different lengths
+            array = np.asarray(ids if hasattr(ids, '__array__') else [*ids])
+            if array.ndim == 1 and (array.dtype.kind in 'iu' or not array.size):
+                return array.tolist()
+    raise UserError(f'decode takes a row of ids, as in [15496, 995], not {ids!r:.60}')
 
 
 class _WordCache(dict):
@@ -153,18 +184,83 @@ class _WordCache(dict):
 
 
 def get_encoder(model_name: str, models_dir='models') -> Encoder:
-    """The encoder of a model, by its name; raises UserError if its files are broken."""
-    return read_encoder(find_model(model_name, models_dir, files=('encoder.json', 'vocab.bpe')))
+    """The encoder of a model, by its name; raises UserError if its files are broken.
+
+    >>> enc = get_encoder('demo')
+    >>> enc.encode('Good night'), enc.decode([38, 373, 851])
+    ([38, 373, 851], 'Good night')
+    """
+    return read_encoder(find_model(model_name, models_dir, files=VOCABULARY))
 
 
-def read_encoder(folder: Path) -> Encoder:
-    """The encoder of a folder's encoder.json and vocab.bpe; raises UserError if they are broken."""
+def read_encoder(folder: Path, n_vocab: int | None = None) -> Encoder:
+    """The encoder of a folder's encoder.json and vocab.bpe; raises UserError if they are broken.
+
+    Of a tokenizer.json it is a formats.tokenizer.Tokenizer, which has the same methods.
+    n_vocab: how many tokens the model has, where that is known.
+    """
+    if vocabulary_of(folder) != VOCABULARY:
+        from .formats.tokenizer import read_tokenizer
+
+        return read_tokenizer(folder, n_vocab)
     path = folder / 'encoder.json'
     try:
-        encoder = json.loads(path.read_text('utf-8'))
+        content = path.read_bytes()
+        encoder = parse_object(content)
+        released = [_is_openais(path, content, encoder)]
         path = folder / 'vocab.bpe'
-        lines = path.read_text('utf-8').split('\n')
-        merges = [(first, second) for first, second in map(str.split, lines[1:-1])]
-        return Encoder(encoder, merges)
-    except (OSError, AttributeError, TypeError, KeyError, ValueError) as error:
-        raise UserError(f'{path} is no vocabulary: {error}; {how_to_mend(folder)}') from error
+        content = path.read_bytes()
+        merges = _parse_merges(content)
+        released.append(_is_openais(path, content, encoder))
+        if not all(released):
+            path = folder
+            _check(encoder, merges)
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path} holds no vocabulary: {error}; {how_to_mend(folder)}') from error
+    if n_vocab not in (None, len(encoder)):
+        has = f'{folder} has a vocabulary of {len(encoder)} tokens'
+        raise UserError(f'{has} for a model of n_vocab {n_vocab}; {how_to_mend(folder)}')
+    return Encoder(encoder, merges)
+
+
+def _is_openais(path: Path, content: bytes, encoder: dict) -> bool:
+    """Whether the file is the one that OpenAI released, by its sum: then it needs no check."""
+    size, sha256 = OPENAI_VOCABULARY[path.name]
+    if (len(content), len(encoder)) != (size, OPENAI_TOKENS):
+        return False
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError("it is of the length of OpenAI's, and of another SHA-256")
+    return True
+
+
+def _parse_merges(content: bytes) -> list[tuple[str, str]]:
+    version, *lines = content.decode('utf-8').removesuffix('\n').split('\n')
+    if not version.startswith('#version'):
+        raise ValueError('its first line does not begin with #version')
+    merges = [tuple(line.split()) for line in lines]
+    if wrong := [number for number, merge in enumerate(merges, 2) if len(merge) != 2]:
+        raise ValueError(f'its line {wrong[0]} does not have two tokens')
+    return merges
+
+
+def _check(encoder: dict[str, int], merges: list[tuple[str, str]]) -> None:
+    """Raise ValueError where a vocabulary and its merges do not fit each other.
+
+    Every token is a byte, or what a merge makes, or special by its looks: so a merge that is
+    lost or changed leaves a token that none makes.
+    """
+    ids, made = list(encoder.values()), set(map(''.join, merges))
+    byte_decoder = {c: b for b, c in bytes_to_unicode().items()}
+    if set(map(type, ids)) != {int} or sorted(ids) != list(range(len(ids))):
+        raise ValueError(f'its {len(ids)} tokens do not have the ids 0 to {len(ids) - 1}')
+    if len(set(merges)) < len(merges):
+        raise ValueError('it has the same merge twice')
+    for token in chain(byte_decoder, chain.from_iterable(merges), made, [END_OF_TEXT]):
+        if token not in encoder:
+            raise ValueError(f'encoder.json lacks the token {token!r}')
+    for token in sorted(encoder.keys() - made - byte_decoder.keys()):
+        if not byte_decoder.keys() >= set(token):
+            raise ValueError(f'the token {token!r} is not spelt as bytes are')
+        text = bytes(map(byte_decoder.__getitem__, token)).decode('utf-8', 'ignore')
+        if not SPECIAL.fullmatch(text):
+            raise ValueError(f'no merge makes the token {token!r}')

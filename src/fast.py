@@ -6,10 +6,14 @@ last bits. The reasons are measured: benchmarks/sampling.py, benchmarks/training
 
 import contextvars
 import functools
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from .cache import Past
+
 FEW = 128  # rows: below, turned weights are multiplied from the left
+FEWER = 32  # rows: up to so many, whole numbers are multiplied as such
 QUERIES = 256  # whose attention weights exist at once
 
 
@@ -18,12 +22,45 @@ def on_gpu() -> bool:
     return bool(tf.config.list_physical_devices('GPU'))
 
 
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether bfloat16 numbers are sooner multiplied as such than widened, where each is read once.
+
+    So it is on AMD's processors that have AVX-512 for it; on Intel's it takes a tenth longer.
+    """
+    try:
+        with open('/proc/cpuinfo', encoding='utf-8') as file:
+            cpu = file.read(10_000)
+    except OSError:
+        return False
+    return 'AuthenticAMD' in cpu and 'avx512_bf16' in cpu
+
+
+class Int8(NamedTuple):
+    """A matrix [out, in]: each of its rows, int8, times a scale, float32 [out].
+
+    The rows may be cut, as weights.for_sampling has it.
+    """
+
+    rows: tf.Tensor
+    scale: tf.Tensor
+
+
+def embed(wte, X):
+    """`gather(wte, X)`, in float32."""
+    if isinstance(wte, Int8):
+        return embed(wte.rows, X) * tf.gather(wte.scale, X)[..., None]
+    return tf.cast(tf.gather(wte, X), tf.float32)
+
+
 def linear(x, w, b):
     """`x @ w + b`, for x [rows, in], in the type of x.
 
     w is [1, in, out] as in a checkpoint, or as weights.for_sampling lays it out: [out, in], or
-    its columns cut into [pieces, out, in / pieces].
+    its columns cut into [pieces, out, in / pieces]; or Int8 of either.
     """
+    if isinstance(w, Int8):
+        return linear(x, w.rows, b / w.scale) * w.scale
     if len(w.shape) == 3 and w.shape[0] == 1:
         if w.dtype == x.dtype:
             return tf.matmul(x, w[0]) + b
@@ -54,9 +91,12 @@ def summed(parts: list):
 
 def low_product(x, w, transpose_b: bool = False):
     """`x @ w`, where w is stored in a lower type than x; the result has the type of x."""
-    on_cpu = not on_gpu()
-    if on_cpu and (x.shape[0] == 1 or w.dtype == tf.float16):  # as fast as memory is read
-        return tf.matmul(x, tf.cast(w, x.dtype), transpose_b=transpose_b)
+    on_cpu, rows = not on_gpu(), x.shape[0]
+    if on_cpu and w.dtype == tf.int8 and rows is not None and 1 < rows <= FEWER:
+        return whole_product(x, w)
+    widened = w.dtype == tf.float16 or rows == 1 and not multiplies_bfloat16()
+    if w.dtype == tf.int8 or on_cpu and widened:
+        return tf.matmul(x, tf.cast(w, x.dtype), transpose_b=transpose_b)  # as fast as it is read
     low = tf.cast(x, w.dtype)
     if few(x):
         return wide_product(low, w, transpose_b=transpose_b)
@@ -76,43 +116,83 @@ def _wide_product(a, b, transpose_b):
     return tf.matmul(a, b, transpose_b=transpose_b, output_type=tf.float32)
 
 
+@tf.function(jit_compile=True, autograph=False)
+def whole_product(x, w):
+    """`x @ transpose(w)` of x float32 [rows, in] and w int8 [out, in], for few rows.
+
+    Each row of x becomes a scale times two digits to the base 254, whole numbers as w is: some 16
+    bits. Processors multiply such in a third of the time, and nothing is widened.
+    """
+    scale = tf.reduce_max(tf.abs(x), axis=1, keepdims=True) / 127 + 1e-30
+    high = tf.round(x / scale)
+    low = tf.round((x / scale - high) * 254)
+    digits = tf.cast(tf.concat([high, low], 0), tf.int8)
+    y = tf.transpose(tf.matmul(w, digits, transpose_b=True, output_type=tf.int32))
+    high, low = tf.split(tf.cast(y, tf.float32), 2)
+    return (high + low / 254) * scale
+
+
 def unembed(h, wte):
     """`h @ transpose(wte)`: the logits, float32 whatever the factors are stored in.
 
     GPT-2's lie around -100, where bfloat16 has steps of a half: rounded, one in eight of the most
     probable tokens would be another.
     """
+    if isinstance(wte, Int8):
+        return low_product(h, wte.rows, transpose_b=True) * wte.scale
     if h.dtype == wte.dtype:
         return wide_product(h, wte, transpose_b=True)
-    if on_gpu() or (h.shape[0] != 1 and wte.dtype == tf.bfloat16):
+    many = h.shape[0] != 1 or multiplies_bfloat16()
+    if on_gpu() or (many and wte.dtype == tf.bfloat16):
         return wide_product(tf.cast(h, wte.dtype), wte, transpose_b=True)
     return tf.matmul(h, tf.cast(wte, h.dtype), transpose_b=True)
 
 
-def scores(q, k, past):
-    """`q @ transpose(k)`, the keys of the past before k; positions not filled get -1e10."""
+def scores(q, k, past, window=None):
+    """`q @ transpose(k)`, the keys of the past before k; positions not filled, and those that are
+    `window` or more before the query's own, get -1e10."""
     earlier = []
-    for keys, _, filled in past:
+    sizes = [x.shape[2] or tf.shape(x)[2] for x in (q, k)]
+    between = tf.range(sizes[0])[:, None] + sizes[1] - sizes[0]  # a piece's last, and the query
+    for keys, _, filled, rows in reversed(past):
         filled = tf.reshape(filled, [-1, 1, 1, 1])
-        places = tf.range(keys.shape[2] or tf.shape(keys)[2])
-        w = tf.matmul(q, keys, transpose_b=True)
-        earlier.append(tf.where(places < filled, w, tf.cast(-1e10, w.dtype)))
+        size = keys.shape[2] or tf.shape(keys)[2]
+        places = tf.range(size)
+        seen = places < filled
+        if window is not None:
+            ages = (filled - 1 - places) % size  # of the piece, which may be a ring: see cache
+            seen = (ages < filled) & (between + ages + 1 < window)
+            between += filled
+        w = of_rows(q, keys, rows, transpose_b=True)
+        earlier.insert(0, tf.where(seen, w, tf.cast(-1e10, w.dtype)))
     return tf.concat([*earlier, tf.matmul(q, k, transpose_b=True)], axis=-1)
 
 
 def mix(w, v, past):
     """`w @ v`, the values of the past before v."""
-    values = [*(piece.v for piece in past), v]
-    sizes = [x.shape[2] or tf.shape(x)[2] for x in values]
+    values = [*past, Past(None, v, None)]
+    sizes = [piece.v.shape[2] or tf.shape(piece.v)[2] for piece in values]
     parts = zip(tf.split(w, sizes, axis=-1), values, strict=True)
-    return summed([tf.matmul(weights, x) for weights, x in parts])
+    return summed([of_rows(weights, piece.v, piece.rows) for weights, piece in parts])
 
 
-def in_slices(attend):
+def of_rows(x, y, rows, transpose_b: bool = False):
+    """`x @ gather(y, rows)`, for x [batch, heads, 1, n], without moving y; rows None: `x @ y`."""
+    if rows is None:
+        return tf.matmul(x, y, transpose_b=transpose_b)
+    own = tf.one_hot(rows, y.shape[0], axis=0, dtype=x.dtype)[:, None, :, None]
+    x = tf.transpose(x, [2, 1, 0, 3]) * own  # for each row of y, of those x that look at it
+    return tf.transpose(
+        tf.reduce_sum(tf.matmul(x, y, transpose_b=transpose_b), 0)[None], [2, 1, 0, 3]
+    )
+
+
+def in_slices(attend, window=None):
     """`attend(q, k, v, 0)`, for some queries at a time, each slice with a number of its own.
 
-    A slice looks at no keys behind its own. The weights of a slice alone exist at once, and are
-    computed anew for the gradients: they would be most of what a training step keeps.
+    A slice looks at no keys behind its own, nor at those before its first window. The weights of a
+    slice alone exist at once, and are computed anew for the gradients: they would be most of what a
+    training step keeps.
     """
 
     def sliced(q, k, v):
@@ -120,9 +200,11 @@ def in_slices(attend):
         sizes = [n] if n is None else [min(QUERIES, n - i) for i in range(0, n, QUERIES)]
         if len(sizes) == 1:
             return attend(q, k, v, 0)
-        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-        queries = zip(ends, tf.split(q, sizes, axis=2), strict=True)
-        parts = [attend(x, k[:, :, :end], v[:, :, :end], i) for i, (end, x) in enumerate(queries)]
+        parts, begin = [], 0
+        for i, x in enumerate(tf.split(q, sizes, axis=2)):
+            first = 0 if window is None else max(0, begin - window + 1)
+            begin += sizes[i]
+            parts.append(attend(x, k[:, :, first:begin], v[:, :, first:begin], i))
         return tf.concat(parts, axis=2)
 
     return recomputed(sliced)

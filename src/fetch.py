@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import re
 import shutil
 import sys
 import time
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import TextIO
 
 import requests
+import urllib3
 from tqdm import tqdm
 
 from . import files
-from .errors import UserError
+from .errors import UserError, what_mends
 
 TIMEOUT = 30  # seconds without a byte
 WAITS = (1, 2, 4, 8)  # seconds before each new try
@@ -49,7 +51,7 @@ def fetch(wanted: Sequence[File], root: Path, again: str, out: TextIO | None = N
     """
     out = out or sys.stderr
     with ending_in(again, root):
-        missing = [file for file in wanted if not _is_whole(file.path, file, out)]
+        missing = [file for file in wanted if not is_whole(file.path, file, out)]
         _check_room(root, missing)
         for file in missing:
             _fetch(file, again, out)
@@ -60,7 +62,7 @@ def ask_for_facts(url: str, path: Path, size: int | None, out: TextIO) -> File:
     """What the server tells of a file, which has `size` bytes where that is known."""
     headers = _patiently(url, lambda: _ask('HEAD', url), out).headers
     told = headers.get('Content-Length', '')
-    if not told.isdigit() or size not in (None, int(told)):
+    if not re.fullmatch('[0-9]{1,15}', told) or size not in (None, int(told)):
         raise UserError(
             f'{url} has {told or "an unknown number of"} bytes, '
             f'where {size or "a number"} is expected; try another --base_url'
@@ -74,11 +76,30 @@ def ending_in(again: str, place: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f'{error.filename or place}: {error.strerror}' if error.strerror else str(error)
-        raise UserError(f'{what}; once that is settled, run: {again}') from error
+        what = f'{error}; once that is settled'
+        if error.strerror:
+            what = f'{error.filename or place}: {error.strerror}; {what_mends(error)}'
+            what += ', and once that is settled'
+        raise UserError(f'{what}, run: {again}') from error
 
 
-def _is_whole(path: Path, file: File, out: TextIO) -> bool:
+def find_base(base_url: str | None, variable: str, default: str) -> str:
+    """The address below which files are: `base_url`, else what the environment has, else a default.
+
+    Raises UserError where that is no address of the web.
+    """
+    base = base_url or os.environ.get(variable) or default
+    if base.lower().startswith(('http://', 'https://')):
+        with contextlib.suppress(ValueError):
+            requests.Request('GET', base).prepare()
+            return base.rstrip('/')
+    raise UserError(
+        f'{base!r} is no address as https://example.com/models is; set --base_url or {variable} '
+        'to one'
+    )
+
+
+def is_whole(path: Path, file: File, out: TextIO) -> bool:
     """Whether `path` holds what `file` should be; says so while a long one is read."""
     if _size(path) != file.size:
         return False
@@ -117,7 +138,7 @@ def _fetch(file: File, again: str, out: TextIO) -> None:
     with _alone(file.part, again), progress_bar(file.path.name, out, **figures) as bar:
         for _ in range(2):  # what an earlier run left may be wrong: then once more, from the start
             _patiently(file.url, lambda: _receive(file, bar), out, lambda: _size(file.part))
-            if _is_whole(file.part, file, out):
+            if is_whole(file.part, file, out):
                 files.put_in_place(file.part, file.path)
                 return
             os.truncate(file.part, 0)
@@ -137,7 +158,13 @@ def _alone(part: Path, again: str) -> Iterator[None]:
         # The other download may have renamed it between our open and our lock.
         if held and not (part.exists() and os.path.samestat(os.fstat(held.fileno()), part.stat())):
             raise UserError(f'another download has just finished {part}; {settled}')
-        yield
+        try:
+            yield
+        finally:
+            if part.exists() and not _size(part):  # nothing came: leave nothing
+                part.unlink()
+                with contextlib.suppress(OSError):
+                    part.parent.rmdir()
 
 
 def _receive(file: File, bar: tqdm) -> None:
@@ -151,6 +178,7 @@ def _receive(file: File, bar: tqdm) -> None:
         elif answer.headers.get('Content-Range') != f'bytes {have}-{file.size - 1}/{file.size}':
             os.truncate(file.part, 0)
             raise requests.ConnectionError('the server sent another piece than the one asked for')
+        told = answer.headers.get('Content-Length')
         bar.update(have - bar.n)
         with (
             open(file.part, 'ab' if have else 'wb') as part,
@@ -160,7 +188,7 @@ def _receive(file: File, bar: tqdm) -> None:
                 bar.update(part.write(some))
                 if part.tell() > file.size:
                     return
-    if _size(file.part) < file.size:
+    if _size(file.part) < file.size and str(_size(file.part) - have) != told:
         raise requests.ConnectionError('the connection was cut')
 
 
@@ -192,7 +220,16 @@ def _patiently(url: str, task: Callable, out: TextIO, progress: Callable[[], int
             cause = error
             while cause.__context__ is not None:  # under four exceptions: 'Connection refused'
                 cause = cause.__context__
-            reason = getattr(cause, 'strerror', None) or str(cause)
+            reason = getattr(cause, 'strerror', None) or str(cause).strip()
+            reason = reason or type(cause).__name__
+        except UserError:
+            raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+            proxies = requests.utils.get_environ_proxies(url)
+            mend = 'unset http_proxy and https_proxy, or try' if proxies else 'try'
+            raise UserError(
+                f'{url} cannot be fetched: {error}; {mend} another --base_url'
+            ) from error
         if progress() > furthest:
             furthest, waits = progress(), list(WAITS)
         if not waits:

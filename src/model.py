@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from .cache import split_past
 from .errors import UserError
-from .fast import fused, in_slices, linear, mix, scores, unembed
+from .fast import embed, fused, in_slices, linear, mix, scores, unembed
 from .hparams import HParams, default_hparams
 from .params import init_params
 
@@ -38,6 +38,13 @@ def gelu(x):
     y = tf.cast(x, tf.float32)
     y = 0.5 * y * (1 + tf.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * tf.pow(y, 3))))
     return tf.cast(y, x.dtype)
+
+
+@fused
+def exact_gelu(x):
+    """x * P(X < x), as Cerebras-GPT was trained with."""
+    y = tf.cast(x, tf.float32)
+    return tf.cast(0.5 * y * (1 + tf.math.erf(y / np.sqrt(2))), x.dtype)
 
 
 def norm(x, scope, *, epsilon=1e-5):
@@ -73,14 +80,15 @@ def conv1d(x, scope):
     return tf.reshape(y, [*start, y.shape[-1]])
 
 
-def attention_mask(nd, ns):
-    """True where one of nd new positions, the last of all ns, may look at one of them."""
-    i = tf.range(nd)[:, None]
+def attention_mask(nd, ns, window=None, past=0):
+    """True where one of nd new positions, the last of all ns, may look at one of them; at no more
+    than `window`, its own the last. For the first `past` of them `scores` has seen to that."""
+    i = tf.range(nd)[:, None] + ns - nd
     j = tf.range(ns)
-    return i >= j - ns + nd
+    return i >= j if window is None else (i >= j) & ((i - window < j) | (j < past))
 
 
-def attn(x, scope, *, past, hparams, drop):
+def attn(x, scope, *, past, window, hparams, drop):
     """Self-attention; also the keys and values of x. past: the block's, the earliest first."""
 
     def split_heads(x):
@@ -90,24 +98,27 @@ def attn(x, scope, *, past, hparams, drop):
         return merge_states(tf.transpose(x, [0, 2, 1, 3]))
 
     def multihead_attn(q, k, v, number):
-        w = scores(q, k, past)
+        w = scores(q, k, past, window)
         *_, nd, ns = shape_list(w)
-        w = softmax(w, attention_mask(nd, ns), scale=q.shape[-1] ** -0.5)
+        mask = attention_mask(nd, ns, window, ns - shape_list(k)[2])
+        w = softmax(w, mask, scale=q.shape[-1] ** -0.5)
         return mix(drop(w, 2 + number), v, past)
 
     q, k, v = map(split_heads, tf.split(conv1d(x, scope['c_attn']), 3, axis=2))
-    a = merge_heads(in_slices(multihead_attn)(q, k, v))
+    a = merge_heads(in_slices(multihead_attn, window)(q, k, v))
     return conv1d(a, scope['c_proj']), (k, v)
 
 
-def mlp(x, scope):
-    return conv1d(gelu(conv1d(x, scope['c_fc'])), scope['c_proj'])
+def mlp(x, scope, *, hparams):
+    activate = exact_gelu if hparams.activation_function == 'gelu' else gelu
+    return conv1d(activate(conv1d(x, scope['c_fc'])), scope['c_proj'])
 
 
-def block(x, scope, *, past, hparams, drop):
-    a, present = attn(norm(x, scope['ln_1']), scope['attn'], past=past, hparams=hparams, drop=drop)
+def block(x, scope, *, past, window, hparams, drop):
+    given = {'past': past, 'window': window, 'hparams': hparams, 'drop': drop}
+    a, present = attn(norm(x, scope['ln_1']), scope['attn'], **given)
     x = x + tf.cast(drop(a, 0), x.dtype)
-    m = mlp(norm(x, scope['ln_2']), scope['mlp'])
+    m = mlp(norm(x, scope['ln_2']), scope['mlp'], hparams=hparams)
     x = x + tf.cast(drop(m, 1), x.dtype)
     return x, present
 
@@ -140,12 +151,13 @@ def hidden(params, hparams: HParams, X, pasts=(), *, block=block, dropout=lambda
     check(X, past_length, hparams)
     wte, wpe = params['wte'], params['wpe']
     positions = positions_for(X, past_length, hparams.n_ctx)
-    h = tf.cast(tf.gather(wte, X), wpe.dtype) + tf.gather(wpe, positions)
+    h = embed(wte, X) + tf.gather(wpe, positions)
     h = dropout(hparams.n_layer)(h, 0)
     presents = []
     for layer, past in enumerate(pasts):
         scope, drop = params[f'h{layer}'], dropout(layer)
-        h, present = block(h, scope, past=past, hparams=hparams, drop=drop)
+        window = hparams.window_of(layer)
+        h, present = block(h, scope, past=past, window=window, hparams=hparams, drop=drop)
         presents.append(present)
     return norm(h, params['ln_f']), presents
 

@@ -1,7 +1,5 @@
 """A model's parameters: names, shapes, a nested dict and flat, a fresh start."""
 
-import tensorflow as tf
-
 from .hparams import HParams
 
 
@@ -56,6 +54,8 @@ def init_params(hparams: HParams, seed: int | None = None) -> dict:
     are scaled by 1/sqrt(N), N the number of residual layers. Returns a nested dict of
     tf.Variable, float32.
     """
+    import tensorflow as tf  # shapes are asked for without it
+
     if seed is None:
         random = tf.random.Generator.from_non_deterministic_state()
     else:
@@ -73,3 +73,16 @@ def init_params(hparams: HParams, seed: int | None = None) -> dict:
             value = random.normal(shape, stddev=stddev)
         flat[name] = tf.Variable(value, name=f'model/{name}')
     return nest(flat)
+
+
+def grown(params: dict, count: int, random) -> dict:
+    """The parameters, with `count` tokens more, which no text has: each the mean of all.
+
+    random: a tf.random.Generator. The noise is that of a fresh start. Around 0, as GPT-1's new
+    tokens were, their logits would lie far above all others, which in GPT-2 are about -100.
+    """
+    import tensorflow as tf
+
+    wte = tf.convert_to_tensor(params['wte'])
+    rows = tf.reduce_mean(wte, axis=0) + random.normal([count, wte.shape[1]], stddev=0.02)
+    return params | {'wte': tf.Variable(tf.concat([wte, rows], axis=0), name='model/wte')}

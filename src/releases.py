@@ -1,6 +1,5 @@
 """OpenAI's released models: their files and sums, and how they come into the models folder."""
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -8,8 +7,9 @@ from pathlib import Path
 from typing import TextIO
 
 from .errors import UserError
-from .fetch import File, ask_for_facts, ending_in, fetch, progress_bar
-from .model_folder import ALIASES, OTHER_NAME
+from .fetch import File, ask_for_facts, ending_in, fetch, find_base, progress_bar
+from .model_folder import ALIASES, OPENAI_VOCABULARY, OTHER_NAME
+from .paths import expanded
 
 BASE_URL = 'https://openaipublic.blob.core.windows.net/gpt-2/models'
 
@@ -17,14 +17,14 @@ BASE_URL = 'https://openaipublic.blob.core.windows.net/gpt-2/models'
 DATA = 'model.ckpt.data-00000-of-00001'
 KNOWN_124M = {
     'checkpoint': (77, 'dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb'),
-    'encoder.json': (1042301, '196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783'),
+    'encoder.json': OPENAI_VOCABULARY['encoder.json'],
     'hparams.json': (90, 'd9d56e4121c427164e0c55c6f03c08e1daf9002b9b672825112d19097b680318'),
     DATA: (497759232, '2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118'),
     'model.ckpt.index': (5215, '71916f763f9746f9b2a06b12d91996cf1084ae008d0424543d39391c5f2dc687'),
     'model.ckpt.meta': (471155, '4668c448fa11531fd6700460487f73e82d3272960cea942252f8744bf225c77b'),
-    'vocab.bpe': (456318, '1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5'),
+    'vocab.bpe': OPENAI_VOCABULARY['vocab.bpe'],
 }
-KNOWN_EVERYWHERE = {file: KNOWN_124M[file] for file in ('encoder.json', 'vocab.bpe')}
+KNOWN_EVERYWHERE = OPENAI_VOCABULARY
 KNOWN_355M = {
     'checkpoint': (77, None),
     'hparams.json': (91, None),
@@ -56,8 +56,9 @@ def download(
     the network and the disk refuse.
     """
     _check_names(model_names)
+    models_dir = expanded(models_dir)
     out = out or sys.stderr
-    base = (base_url or os.environ.get('GPT2_MODELS_URL') or BASE_URL).rstrip('/')
+    base = find_base(base_url, 'GPT2_MODELS_URL', BASE_URL)
     place = ['--models_dir', str(models_dir)] if str(models_dir) != 'models' else []
     source = ['--base_url', base_url] if base_url else []
     again = shlex.join(['python', 'download_model.py', *model_names, *place, *source])

@@ -174,7 +174,7 @@ def waiting(text: str, after: float = 1.0) -> Iterator[None]:
 
     def show():
         shown.append(text)
-        print(text, end='', file=sys.stderr, flush=True)
+        print(f'\r\x1b[K{text}', end='', file=sys.stderr, flush=True)  # a bar may stand there
 
     timer = threading.Timer(after, show)
     timer.daemon = True

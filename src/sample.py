@@ -1,26 +1,42 @@
 """Sampling: truncate the logits, draw a token, feed it back."""
 
-import itertools
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from . import cache, runtime
-from .cache import Past
+from . import runtime
 from .errors import UserError
 from .hparams import HParams
-from .model import block, hidden, predict
-from .options import SamplingOptions, check_context
+from .options import MOST_ROWS, SamplingOptions, check_context, check_range
+from .processors import (
+    NEVER,
+    least_float,
+    mass,
+    min_p_logits,
+    penalised,
+    settings_of,
+    typical_p_logits,
+)
+from .steps import CHUNK, Written, append, feed, padded, read, read_anew, write
 
-CHUNK = 16  # most tokens drawn between two returns to Python, where Ctrl-C is heard
 GROUP = 256  # tokens whose probabilities are summed first when one is drawn
 
-one_block = tf.function(block, autograph=False)  # traced once, not n_layer times
+
+class Drawn(NamedTuple):
+    """Some tokens more of each row: int32 [batch, some], and float32 log_probs of the same shape,
+    of the distribution before all penalties and truncations. best: with options.logprobs k, the k
+    most probable tokens of each place [batch, some, k], and their log-probabilities.
+    """
+
+    tokens: np.ndarray
+    log_probs: np.ndarray
+    best: tuple[np.ndarray, np.ndarray] | tuple[()] = ()
 
 
 def top_k_logits(logits, k: int):
@@ -29,33 +45,41 @@ def top_k_logits(logits, k: int):
         return logits
     values, _ = tf.math.top_k(logits, k=min(k, logits.shape[-1]))
     # Not values[:, -1:], for which XLA would sort the whole vocabulary.
-    return tf.where(logits < tf.reduce_min(values, axis=-1, keepdims=True), -1e10, logits)
+    return tf.where(logits < tf.reduce_min(values, axis=-1, keepdims=True), NEVER, logits)
 
 
 def top_p_logits(logits, p: float):
     """Nucleus sampling: keep each row's most probable tokens [batch, n_vocab], p of all in sum.
 
     As in the original, the token that crosses p is dropped, but never the most probable one.
-    The least probability kept is found by bisection, as a sort takes ten times as long.
     """
     probs = tf.nn.softmax(logits)
-
-    def mass(kept):
-        return tf.reduce_sum(tf.where(kept, probs, 0.0), axis=-1, keepdims=True)
-
-    def halve(low, high):
-        middle = (low + high) // 2
-        fits = mass(probs >= tf.bitcast(middle, tf.float32)) <= limit
-        return tf.where(fits, low, middle), tf.where(fits, middle, high)
-
-    # A float that is not negative is in the order of its bits: those from `high` up fit, those
-    # from `low` up do not.
-    limit = p * mass(probs >= 0)
+    limit = p * mass(probs, True)
+    least = least_float(lambda x: mass(probs, probs >= x) <= limit, probs)
     most = tf.reduce_max(probs, axis=-1, keepdims=True)
-    high = tf.bitcast(most, tf.int32) + 1
-    low = tf.fill(tf.shape(high), -1)
-    _, high = tf.while_loop(lambda low, high: tf.reduce_any(low + 1 < high), halve, [low, high])
-    return tf.where(probs < tf.minimum(tf.bitcast(high, tf.float32), most), -1e10, logits)
+    return tf.where(probs < tf.minimum(least, most), NEVER, logits)
+
+
+def truncated(logits, settings: dict):
+    """Logits [batch, n_vocab] over the temperature; those not to be drawn become -1e10."""
+    logits = top_k_logits(logits / settings['temperature'], settings.get('top_k', 0))
+    for name, keep in TRUNCATIONS.items():
+        if name in settings:
+            logits = keep(logits, settings[name])
+    return logits
+
+
+TRUNCATIONS = {'top_p': top_p_logits, 'min_p': min_p_logits, 'typical_p': typical_p_logits}
+
+
+def choose(logits, i, written: Written, settings: dict, _):
+    """Draw the chunk's i-th token from logits [batch, n_vocab], or take the most probable one."""
+    scores = penalised(logits, written, settings)
+    if 'temperature' in settings:
+        token = draw(truncated(scores, settings), settings['uniforms'][:, i])
+    else:
+        token = tf.argmax(scores, axis=-1, output_type=tf.int32)
+    return append(written, i, token, logits), (), ()
 
 
 def draw(logits, uniforms):
@@ -63,9 +87,9 @@ def draw(logits, uniforms):
 
     First the group of tokens is found where it does, then the token in it.
     """
-    batch, n = logits.shape
+    n = logits.shape[-1]
     probs = tf.pad(tf.nn.softmax(logits), [[0, 0], [0, -n % GROUP]])
-    probs = tf.reshape(probs, [batch, -1, GROUP])
+    probs = tf.reshape(probs, [-1, -(-n // GROUP), GROUP])
     sums = tf.reduce_sum(probs, axis=-1)
     group, rest = _reach(sums, uniforms * tf.reduce_sum(sums, axis=-1))
     token, _ = _reach(tf.gather(probs, group, batch_dims=1), rest)
@@ -90,59 +114,86 @@ def generate(
     contexts: Sequence[Sequence[int]],
     options: SamplingOptions,
     *,
-    first_sample: int = 0,
+    numbers: Sequence[int] | None = None,
     pause: float = 0.15,
-) -> Iterator[np.ndarray]:
-    """Yield what is drawn after `contexts`, rows of ids of any lengths: int32 [batch, some].
+) -> Iterator[Drawn]:
+    """Yield what is drawn after `contexts`, rows of ids of any lengths.
 
     As few or as many tokens at a time as take about `pause` seconds, `options.length` in all, or
     as many as fit; whoever asks may stop asking. A sample depends on the seed and its own number,
-    counted from `first_sample`, not on its batch (but for the rounding of parameters in bfloat16).
+    not on its batch (but for the rounding of parameters in bfloat16). numbers: None for 0, 1, ...
 
-    Raises UserError for ids outside the vocabulary, and where a context and what is drawn do not
-    fit into n_ctx.
+    Where a row fills n_ctx, its last `options.keep` tokens are read again, from position 0, and it
+    goes on. Stops are of text: completion.stream heeds them.
+
+    Raises UserError for ids outside the vocabulary, and a context that does not fit into n_ctx.
     """
-    contexts = [np.asarray(context, np.int32) for context in contexts]
     options.check(hparams)
-    length = options.length or hparams.n_ctx + 1 - max(map(len, contexts))
-    for context in contexts:
-        check_context(context, length, hparams)
-    seed = secrets.randbits(64) if options.seed is None else options.seed
-    numbers = range(first_sample, first_sample + len(contexts))
-    # 1 - [0, 1) is (0, 1], as draw() wants it.
-    uniforms = 1 - np.stack(
-        [np.random.default_rng([seed, number]).random(length, np.float32) for number in numbers]
-    )
+    if options.num_beams > 1 or not len(contexts):
+        raise UserError('generate() draws for a context or more; beam.search() is for beams')
+    contexts = [check_context(context, hparams) for context in contexts]
+    n_ctx, batch = hparams.n_ctx, len(contexts)
+    length = options.length or n_ctx + 1 - max(map(len, contexts))
+    settings = settings_of(options, hparams.n_vocab)
+    uniforms = draw_uniforms(options.seed, range(batch) if numbers is None else numbers, length)
+    written = write(contexts, length, options.logprobs)
     filled = np.array([len(context) - 1 for context in contexts], np.int32)
-    if len(set(filled)) == 1:  # of all rows, which is faster than of each
-        filled = filled[0]
-    filled = tf.constant(filled)
-    token = tf.constant([context[-1] for context in contexts])
     start, count = 0, 1
     with runtime.waiting('Reading the prompt ...'):
         memory = read(params, hparams, [context[:-1] for context in contexts], length)
     while start < length:
         began = time.perf_counter()
+        if full := np.flatnonzero(filled == n_ctx).tolist():
+            windows = [window(written, i, options, n_ctx) for i in full]
+            read_anew(params, hparams, memory, full, [ids[:-1] for ids in windows])
+            filled[full] = [len(ids) - 1 for ids in windows]
+        count = min(count, length - start, n_ctx - max(filled))
+        if 'temperature' in settings:
+            settings['uniforms'] = tf.constant(padded(uniforms[:, start : start + count], CHUNK))
+        same = len(set(filled)) == 1  # of all rows, which is faster than of each
         with nullcontext() if start else runtime.waiting('Compiling ...'):
-            drawn = draw_chunk(
+            written, _ = feed(
                 params,
                 hparams,
                 memory,
-                filled=filled + start,
-                token=token,
-                uniforms=tf.constant(padded(uniforms[:, start : start + count], CHUNK)),
-                count=tf.constant(count),
-                temperature=tf.constant(options.temperature or 1, tf.float32),
-                top_p=tf.constant(options.top_p, tf.float32),
-                top_k=options.top_k,
-                greedy=options.greedy,
-                nucleus=options.top_p < 1,
-            ).numpy()[:, :count]
+                tf.constant(filled[0] if same else filled),
+                tf.constant(count, tf.int32),
+                written,
+                settings,
+                choose=choose,
+            )
+            drawn = taken(written, count)
         in_time = int(count * pause / (time.perf_counter() - began))
         yield drawn
-        token = tf.constant(drawn[:, -1])
-        start += count
-        count = min(max(1, in_time), CHUNK, length - start)
+        filled, start = filled + count, start + count
+        count = min(max(1, in_time), CHUNK)
+
+
+def draw_uniforms(seed: int | None, numbers: Sequence[int], length: int) -> np.ndarray:
+    """Numbers from (0, 1], as draw() wants them, of samples by their numbers: [batch, length]."""
+    seed = secrets.randbits(64) if seed is None else seed
+    return 1 - np.stack(
+        [np.random.default_rng([seed, number]).random(length, np.float32) for number in numbers]
+    )
+
+
+def taken(written: Written, count: int) -> Drawn:
+    """The last `count` tokens of each row, all of one chunk."""
+    ids, n = written.ids.numpy(), written.n.numpy()
+    tokens = np.stack([row[end - count : end] for row, end in zip(ids, n, strict=True)])
+    log_probs, best = tf.nest.map_structure(
+        lambda x: x.numpy()[:, :count], (written.log_probs, written.best)
+    )
+    return Drawn(tokens, log_probs, best)
+
+
+def window(written: Written, row: int, options: SamplingOptions, n_ctx: int) -> np.ndarray:
+    """What is read again once a row has filled the context: its last tokens, behind the prompt's
+    first ones where options.keep_prompt wants them, as far as half of what is free has room.
+    """
+    ids, keep = written.ids[row, : written.n[row]].numpy(), options.keep or n_ctx // 2
+    first = min(int(written.start[row]), (n_ctx - keep) // 2) if options.keep_prompt else 0
+    return np.concatenate([ids[:first], ids[-keep:]])
 
 
 def sample_sequence(
@@ -165,114 +216,20 @@ def sample_sequence(
     """
     if (start_token is None) == (context is None):
         raise UserError('give sample_sequence either a start_token or a context')
-    context = np.atleast_1d(np.asarray(start_token if context is None else context, np.int32))
-    if context.ndim == 1:
-        context = np.tile(context, [batch_size or 1, 1])
+    rows = [start_token] if context is None else context
+    if np.ndim(next(iter(rows), 0) if np.iterable(rows) else 0) == 0:
+        check_range('batch_size', 1 if batch_size is None else batch_size, 1, MOST_ROWS)
+        rows = [rows] * (batch_size or 1)
+    rows = [check_context(row, hparams) for row in rows]
+    if len(set(map(len, rows))) > 1:
+        raise UserError('the rows of a context are of one length here; generate() takes any')
+    context = np.stack(rows)
     options = SamplingOptions(length, temperature, top_k, top_p, seed)
-    pieces = generate(params, hparams, context, options, first_sample=first_sample, pause=0.5)
-    return tf.concat([context, gathered(pieces, length)], axis=1)
-
-
-def samples(
-    params, hparams: HParams, context, options: SamplingOptions, *, nsamples: int, batch_size: int
-) -> Iterator[np.ndarray]:
-    """Yield what is drawn after `context` [n] for `nsamples` samples, int32 [length] one by one.
-
-    They are made `batch_size` at a time, without end where nsamples is 0.
-    """
-    batch_size = min(batch_size, nsamples or batch_size)
-    for first in (
-        itertools.count(0, batch_size) if nsamples == 0 else range(0, nsamples, batch_size)
-    ):
-        contexts = [context] * batch_size
-        pieces = generate(params, hparams, contexts, options, first_sample=first, pause=0.5)
-        batch = gathered(pieces, options.length)
-        yield from batch[: nsamples - first if nsamples else batch_size]
-
-
-def gathered(pieces: Iterator[np.ndarray], length: int) -> np.ndarray:
-    """What `generate` yields, [batch, length], with a bar for those who wait."""
-    with tqdm(total=length, unit=' tokens', leave=False, disable=None, delay=1) as bar:
+    numbers = range(first_sample, first_sample + len(context))
+    pieces = generate(params, hparams, context, options, numbers=numbers, pause=0.5)
+    with tqdm(total=options.length, unit=' tokens', leave=False, disable=None, delay=1) as bar:
         drawn = []
         for piece in pieces:
-            drawn.append(piece)
-            bar.update(piece.shape[1])
-    return np.concatenate(drawn, axis=1)
-
-
-def padded(rows: Sequence[Sequence[int]], n: int = 0) -> np.ndarray:
-    """Rows one below the other, with zeros behind them up to n columns or the longest."""
-    n = max(n, *map(len, rows))
-    return np.stack([np.pad(row, (0, n - len(row))) for row in rows])
-
-
-def read(params, hparams: HParams, contexts: list[np.ndarray], length: int) -> list:
-    """The cache of contexts, of any lengths, with room for `length` tokens more and one chunk."""
-    n = max(map(len, contexts))
-    if n:
-        presents = forward(
-            params, hparams, tf.constant(padded(contexts, cache.prompt_size(n, hparams)))
-        )
-    else:
-        heads, features = hparams.n_head, hparams.n_embd // hparams.n_head
-        none = tf.zeros([len(contexts), heads, 0, features])
-        presents = [(none, none)] * hparams.n_layer
-    size = max(cache.cache_size(n + length, hparams), presents[0][0].shape[2])
-    return cache.begin(presents, size + CHUNK)
-
-
-@tf.function(autograph=False)
-def forward(params, hparams, X):
-    """Each block's keys and values of X [batch, n]. Not compiled: a few prompts are sooner read."""
-    return hidden(params, hparams, X, block=one_block)[1]
-
-
-@tf.function(jit_compile=True, autograph=False)
-def draw_chunk(
-    params,
-    hparams,
-    memory,
-    filled,
-    token,
-    uniforms,
-    count,
-    temperature,
-    top_p,
-    top_k,
-    greedy,
-    nucleus,
-):
-    """Feed `token` [batch] after the first `filled` positions of the cache `memory`, and draw
-    `count` tokens, one a column of `uniforms`. filled: of all rows, or of each [batch].
-
-    Returns the tokens [batch, CHUNK], the first `count` filled; the cache has what was fed.
-    """
-    pasts = cache.pasts(memory, filled)
-
-    def body(i, token, tokens, recent):
-        both = [[past, Past(k, v, i)] for past, (k, v) in zip(pasts, recent, strict=True)]
-        h, presents = hidden(params, hparams, token[:, None], both, block=one_block)
-        here = (tf.range(CHUNK) == i)[:, None]
-        recent = [
-            [tf.where(here, new, old) for new, old in zip(present, earlier, strict=True)]
-            for present, earlier in zip(presents, recent, strict=True)
-        ]
-        logits = predict(params, h)[:, -1]
-        if greedy:
-            token = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        else:
-            logits = top_k_logits(logits / temperature, k=top_k)
-            if nucleus:
-                logits = top_p_logits(logits, p=top_p)
-            token = draw(logits, uniforms[:, i])
-        tokens = tf.where(tf.range(CHUNK) == i, token[:, None], tokens)
-        return i + 1, token, tokens, recent
-
-    tokens = tf.zeros(uniforms.shape, tf.int32)
-    batch, heads, _, features = pasts[0].k.shape
-    recent = [[tf.zeros([batch, heads, CHUNK, features])] * 2] * len(pasts)
-    _, _, tokens, recent = tf.while_loop(
-        lambda i, *_: i < count, body, [tf.constant(0), token, tokens, recent]
-    )
-    cache.extend(memory, recent, filled)
-    return tokens
+            drawn.append(piece.tokens)
+            bar.update(piece.tokens.shape[1])
+    return tf.concat([context, *drawn], axis=1)

@@ -52,7 +52,7 @@ def write_model(folder, hparams):
     folder.mkdir(parents=True)
     for name in ('encoder.json', 'vocab.bpe'):
         shutil.copy(ROOT / 'models' / 'demo' / name, folder)
-    (folder / 'hparams.json').write_text(json.dumps(vars(hparams)))
+    (folder / 'hparams.json').write_text(json.dumps(hparams.to_dict()))
     save_params(folder / 'model.ckpt', init_params(hparams, seed=1))
 
 
@@ -94,11 +94,14 @@ def tiny(tmp_path):
 
 @pytest.fixture(scope='session', autouse=True)
 def cache_folder(tmp_path_factory):
-    """Where the samplers keep what XLA compiled: one folder for all tests, not the user's."""
+    """Where the samplers keep what XLA compiled: one folder for all tests, not the user's; nor do
+    their prompts come into the user's history."""
+    os.environ.pop('COLUMNS', None)  # pytest-xdist's; terminals here have widths of their own
     folder = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ:
         folder = folder.parent  # all workers', each of whom has a folder of its own in there
     os.environ['XDG_CACHE_HOME'] = str(folder / 'cache')
+    os.environ['XDG_STATE_HOME'] = str(folder / 'state')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -55,7 +55,10 @@ def _set_back():
     """Sets back what a script changes of its process."""
     environment, folder, path, argv = dict(os.environ), os.getcwd(), sys.path[:], sys.argv
     streams = sys.stdin, sys.stdout, sys.stderr
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     try:
         yield

@@ -61,6 +61,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             headers['Content-Range'] = f'bytes {told}-{len(content) - 1}/{len(content)}'
         if quirk == 'wrong byte':
             content = content[:-1] + bytes([content[-1] ^ 1])
+        if quirk == 'page':
+            content = b'<p>Log in first.</p>'
         self.answer(206 if start else 200, content[start:], quirk=quirk, headers=headers)
 
     do_HEAD = do_GET

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import select
 import struct
 import sys
 import termios
@@ -10,20 +11,24 @@ import time
 
 
 class Terminal:
-    """A script on a terminal of its own."""
+    """A script on a terminal of its own; `saved` is where its output goes instead."""
 
-    def __init__(self, *argv, **options):
+    def __init__(self, *argv, cwd, columns=120, saved=None):
         pid, self.fd = pty.fork()
         if pid == 0:
-            os.chdir(options['cwd'])
-            os.execv(sys.executable, [sys.executable, *map(str, argv)])
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack('4H', 40, 120, 0, 0))
+            os.chdir(cwd)
+            if saved:
+                os.dup2(os.open(saved, os.O_WRONLY | os.O_CREAT), 1)
+            # Not what C has as the environment, where readline has put the columns of another.
+            os.execve(sys.executable, [sys.executable, *map(str, argv)], os.environ)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack('4H', 40, columns, 0, 0))
         self.pid, self.text = pid, ''
 
     def type(self, keys):
         os.write(self.fd, keys.encode())
 
     def read(self):
+        assert select.select([self.fd], [], [], 120)[0], self.text
         self.text += os.read(self.fd, 4096).decode('utf-8', 'replace')
 
     def wait_for(self, text, times=1):
@@ -39,3 +44,8 @@ class Terminal:
         except OSError:  # Linux says so when the other side is closed
             pass
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def pasted(keys):
+    """As a terminal that was asked to tells of it."""
+    return f'\x1b[200~{keys}\x1b[201~'

@@ -10,6 +10,7 @@ import tensorflow as tf
 from conftest import DATA
 from gpt2.checkpoint import load_params, save_params
 from gpt2.errors import UserError
+from gpt2.hparams import HParams
 from gpt2.model_folder import load_hparams
 from gpt2.params import flatten, init_params
 
@@ -101,6 +102,36 @@ def test_hparams_that_do_not_match(tiny, changed, sentence):
     (tiny / 'hparams.json').write_text(json.dumps(values))
     with pytest.raises(UserError, match=sentence + '.* hparams.json'):
         load_params(tiny, load_hparams(tiny))
+
+
+def test_a_million_million_blocks_are_answered_at_once(tiny):
+    with pytest.raises(UserError, match='has no variable model/h999999999999/ln_1/g'):
+        load_params(tiny, HParams(512, 64, 48, 4, 10**12))
+
+
+def test_another_type(tiny, hparams):
+    flat = flatten(load_params(tiny, hparams))
+    save_params(tiny / 'model.ckpt', {name: tf.cast(x, tf.float16) for name, x in flat.items()})
+    with pytest.raises(UserError, match='has model/wpe in float16, not the float32 .*; put the'):
+        load_params(tiny, hparams)
+
+
+def test_nan_is_no_damage(tiny, hparams):
+    flat = flatten(load_params(tiny, hparams))
+    save_params(tiny / 'model.ckpt', flat | {'ln_f/g': np.full(48, np.nan, np.float32)})
+    assert np.isnan(load_params(tiny, hparams)['ln_f']['g']).all()
+
+
+def test_each_changed_byte_of_the_indexs_footer_is_a_sentence(tiny, hparams):
+    path = tiny / 'model.ckpt.index'
+    whole = path.read_bytes()
+    for at in range(len(whole) - 48, len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :])
+        try:
+            load_params(tiny, hparams)  # what fills it up means nothing
+        except UserError as error:
+            assert 'is damaged (' in str(error) and '[Op:' not in str(error)
+            assert '{{' not in str(error)
 
 
 def test_a_missing_folder(tmp_path, hparams):

@@ -2,12 +2,14 @@ import json
 import string
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 
 from conftest import DATA, write_vocabulary
 from gpt2 import encoder
-from gpt2.encoder import Encoder, bytes_to_unicode, get_encoder, get_pairs
+from gpt2.encoder import Encoder, bytes_to_unicode, get_encoder, get_pairs, read_encoder
 from gpt2.errors import UserError
 
 
@@ -154,6 +156,7 @@ def test_missing_vocabulary(tmp_path):
         ('encoder.json', '[1, 2]'),
         ('encoder.json', '{"a": 0}'),
         ('encoder.json', b'\xff\xfe'),
+        ('encoder.json', '[' * 100_000),
         ('vocab.bpe', '#version: 0.2\na b c\n'),
         ('vocab.bpe', '#version: 0.2\nno such\n'),
         ('vocab.bpe', '#version: 0.2\n\na b\n'),
@@ -178,3 +181,100 @@ def test_decode_in_pieces_never_shows_half_a_character(tiny):
     assert '\ufffd' not in ''.join(pieces)
     cut = enc.decode_in_pieces()
     assert cut(ids[:-1]) == 'né 日本 ' and cut([], final=True) == enc.decode(ids[:-1])[-1:]
+
+
+@pytest.mark.parametrize(
+    'change, sentence',
+    [
+        (lambda tokens: tokens | {'!': 299}, 'its 300 tokens do not have the ids 0 to 299'),
+        (lambda tokens: tokens | {'!': 0.0}, 'its 300 tokens do not have the ids 0 to 299'),
+        (lambda tokens: tokens | {'!': False}, 'its 300 tokens do not have the ids 0 to 299'),
+        (lambda tokens: tokens | {'more': 300}, "no merge makes the token 'more'"),
+        (lambda tokens: tokens | {'日': 300}, "the token '日' is not spelt as bytes are"),
+    ],
+)
+def test_a_vocabulary_that_its_merges_do_not_make(tmp_path, change, sentence):
+    write_vocabulary(tmp_path, 300)
+    path = tmp_path / 'encoder.json'
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(UserError, match=f'{sentence}.*; put the files'):
+        read_encoder(tmp_path)
+
+
+def test_each_cut_of_the_merges_is_seen_or_changes_nothing(tmp_path):
+    write_vocabulary(tmp_path, 300)
+    path, good = tmp_path / 'vocab.bpe', read_encoder(tmp_path)
+    whole = path.read_bytes()
+    for at in range(len(whole) - 1):
+        path.write_bytes(whole[:at])
+        with pytest.raises(UserError, match='holds no vocabulary'):
+            read_encoder(tmp_path)
+    for same in (whole[:-1], whole.replace(b'\n', b'\r\n')):
+        path.write_bytes(same)
+        assert read_encoder(tmp_path).bpe_ranks == good.bpe_ranks
+    lines = whole.split(b'\n')
+    path.write_bytes(b'\n'.join([*lines[:-1], lines[1], b'']))
+    with pytest.raises(UserError, match='the same merge twice'):
+        read_encoder(tmp_path)
+
+
+def test_other_special_tokens(tmp_path):
+    write_vocabulary(tmp_path, 300)
+    path = tmp_path / 'encoder.json'
+    more = {token: 300 + n for n, token in enumerate(['<|pad|>', '[SEP]', '<s>', '__x1__'])}
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    assert read_encoder(tmp_path, 304).decode([301, 300]) == '[SEP]<|pad|>'
+    with pytest.raises(UserError, match='a vocabulary of 304 tokens for a model of n_vocab 300; '):
+        read_encoder(tmp_path, 300)
+
+
+def test_two_merges_may_make_one_token(tmp_path):
+    tokens = [*bytes_to_unicode().values(), 'ab', 'bc', 'abc', '<|endoftext|>']
+    (tmp_path / 'encoder.json').write_text(json.dumps({t: i for i, t in enumerate(tokens)}))
+    (tmp_path / 'vocab.bpe').write_text('#version: 0.2\na b\nb c\nab c\na bc\n')
+    assert len(read_encoder(tmp_path).bpe_ranks) == 4
+
+
+def test_of_the_length_of_openais_and_of_another_sum(tmp_path, vocab_dir):
+    for name in ('encoder.json', 'vocab.bpe'):
+        (tmp_path / name).write_bytes((vocab_dir / name).read_bytes())
+    lines = (tmp_path / 'vocab.bpe').read_bytes().split(b'\n')
+    lines[1], lines[2] = lines[2], lines[1]  # which the merges alone would not show
+    (tmp_path / 'vocab.bpe').write_bytes(b'\n'.join(lines))
+    with pytest.raises(UserError, match='of another SHA-256'):
+        read_encoder(tmp_path)
+
+
+def test_what_is_no_text_and_no_ids(tiny):
+    enc = get_encoder('tiny', tiny.parent)
+    for text in (None, 5, b'night', ['night'], [1], object(), np.array(['night'])):
+        with pytest.raises(UserError, match='^encode takes one text, a str, not '):
+            enc.encode(text)
+    for ids in (
+        None,
+        5,
+        'x',
+        '',
+        b'x',
+        bytearray(b'x'),
+        [[1]],
+        [[1], [2, 3]],
+        np.array(5),
+        np.ones(2),
+        [[], None],
+    ):
+        with pytest.raises(UserError, match='^decode takes a row of ids, as in .*, not '):
+            enc.decode(ids)
+    for ids in ([None], ['x'], [512], [-1], np.array([512])):
+        with pytest.raises(UserError, match='^no token has the id .*: ids go from 0 to 511'):
+            enc.decode(ids)
+
+
+@pytest.mark.parametrize('kind', [*'bhilqBHILQ'])
+def test_ids_of_every_integer_type(tiny, kind):
+    enc = get_encoder('tiny', tiny.parent)
+    ids = enc.encode('O,no')
+    array = np.array(ids, kind)
+    forms = [array, list(array), tuple(array), iter(ids), array[:, None][:, 0], tf.constant(array)]
+    for form in [*forms, [tf.constant(token) for token in array], tf.Variable(array)]:
+        assert enc.decode(form) == 'O,no', form

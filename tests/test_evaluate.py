@@ -59,7 +59,7 @@ def test_perplexity(process, run, text, tmp_path):
         (['perplexity', 'a', '--model_name', '355M'], 'no model .*; run: python download_model.py'),
         (['perplexity', 'a', '--model_name=demo', '--stride=0'], '--stride is from 1 to the n_ctx'),
         (['perplexity', 'a', '--model_name=demo', '--stride=257'], 'n_ctx of 256, not 257'),
-        (['perplexity', 'a', '--model_name=demo', '--precision=int8'], '--precision is float32, b'),
+        (['perplexity', 'a', '--model_name=demo', '--precision=int4'], '--precision is float32, b'),
         (['perplexity', 'a', '--batch_size', '0'], '--batch_size is at least 1, not 0'),
         (['perplexity', 'a', '--output_path', 'x/y.json'], 'no folder x for .*; run: mkdir x'),
         (
@@ -70,7 +70,7 @@ def test_perplexity(process, run, text, tmp_path):
             ['perplexty', 'a'],
             r'no command perplexty \(did you mean perplexity\?\), but perplexity, ',
         ),
-        (['tasks'], 'names; run: python evaluate.py tasks --help'),
+        (['tasks'], '--names is missing; run: python evaluate.py tasks --help'),
         (
             ['tasks', 'x', '--model_name=demo', '--num_fewshot=0,x'],
             '--num_fewshot is whole numbers',
@@ -91,6 +91,18 @@ def test_mistakes_before_tensorflow(run, no_tensorflow, argv, sentence):
     assert re.search(f'^evaluate.py: .*{sentence}', done.stderr) and done.stderr.count('\n') == 1
 
 
+@pytest.mark.parametrize('content', ['keep', '{"n_vocab": 5}', '[]', '\x00'])
+def test_a_result_replaces_results_alone(run, no_tensorflow, tmp_path, content):
+    path = tmp_path / 'own.json'
+    path.write_text(content)
+    (tmp_path / 'text.txt').write_text('some text')
+    flags = ['--model_name', 'demo', '--output_path', path]
+    done = run('evaluate.py', 'perplexity', 'text.txt', *flags)
+    sentence = 'own.json holds something else than a result; set --output_path elsewhere\n'
+    assert (done.returncode, done.stdout) == (2, '') and done.stderr.endswith(sentence)
+    assert path.read_text() == content
+
+
 def test_a_mistake_costs_no_wait(process, no_tensorflow):
     done = process('evaluate.py', 'perplexity', 'a', '--batch_size', '0')
     assert (done.returncode, done.stdout) == (2, '')
@@ -100,11 +112,11 @@ def test_a_mistake_costs_no_wait(process, no_tensorflow):
 def test_help_for_the_script_and_for_a_command(run):
     for argv in ([], ['--help']):
         done = run('evaluate.py', *argv)
-        assert (done.returncode, done.stdout) == (0, '')
-        assert all(name in done.stderr for name in ('perplexity', 'tasks', 'lambada'))
+        assert (done.returncode, done.stderr) == (0, '')
+        assert all(name in done.stdout for name in ('perplexity', 'tasks', 'lambada'))
     done = run('evaluate.py', 'lambada', '--help')
-    assert done.returncode == 0 and '--data_dir' in done.stderr and '--stride' not in done.stderr
-    assert 'evaluate.py lambada' in done.stderr
+    assert done.returncode == 0 and '--data_dir' in done.stdout and '--stride' not in done.stdout
+    assert 'evaluate.py lambada' in done.stdout
 
 
 def test_an_interrupt_is_quiet(text, tmp_path):
@@ -186,7 +198,7 @@ def test_lambada_that_cannot_be_fetched(lambada, server, tmp_path):
     assert re.fullmatch(
         'evaluate.py: .*/lambada_test.jsonl answers 404 .* --base_url\n', done.stderr
     )
-    shutil.rmtree(tmp_path / 'data')
+    shutil.rmtree(tmp_path / 'data', ignore_errors=True)
     (tmp_path / 'data').write_text('no folder')
     done = lambada()
     assert done.returncode == 2

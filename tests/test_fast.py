@@ -1,5 +1,7 @@
 """Each function beside the plain line that it stands for."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,8 +14,10 @@ def normal(*shape, seed=1):
     return tf.random.stateless_normal(shape, [seed, len(shape)])
 
 
+@pytest.mark.parametrize('multiplies', [True, False])
 @pytest.mark.parametrize('rows', [1, 5, 200])
-def test_linear(rows):
+def test_linear(rows, multiplies, monkeypatch):
+    monkeypatch.setattr(fast, 'multiplies_bfloat16', lambda: multiplies)
     x, w, b = normal(rows, 8), normal(1, 8, 6, seed=2), normal(6, seed=3)
     expected = x @ w[0] + b
     for laid_out in (w, tf.transpose(w[0])):
@@ -22,6 +26,21 @@ def test_linear(rows):
         y = fast.linear(x, low, b)
         assert y.dtype == tf.float32
         np.testing.assert_allclose(y, expected, atol=0.15)
+        wte = tf.cast(tf.transpose(w[0]), tf.bfloat16)
+        np.testing.assert_allclose(fast.unembed(x, wte), x @ w[0], atol=0.15)
+
+
+@pytest.mark.parametrize(
+    'cpu, multiplies',
+    [
+        ('vendor_id : AuthenticAMD\nflags : avx512f avx512_bf16\n', True),
+        ('vendor_id : AuthenticAMD\nflags : avx2\n', False),
+        ('vendor_id : GenuineIntel\nflags : avx512_bf16 amx_bf16\n', False),
+    ],
+)
+def test_which_processors_multiply_bfloat16(cpu, multiplies, monkeypatch):
+    monkeypatch.setattr('builtins.open', mock.mock_open(read_data=cpu))
+    assert fast.multiplies_bfloat16.__wrapped__() == multiplies
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
@@ -32,6 +51,21 @@ def test_products_in_float32_of_low_factors(rows, dtype):
     for logits in (fast.unembed(h, wte), fast.wide_product(h, wte, transpose_b=True)):
         assert logits.dtype == tf.float32
         np.testing.assert_allclose(logits, exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('rows', [1, 5, 32, 33, 200])
+def test_int8(rows):
+    """A row's scale times whole numbers, and nothing lost of x but what 16 bits do not hold."""
+    x, w, b = normal(rows, 8), 9 * normal(6, 8, seed=2), normal(6, seed=3)
+    x = x * np.array([1, 1, 1, 1, 1, 1, 1, 100], np.float32)  # one feature far above the others
+    scale = np.abs(w).max(1) / 127
+    whole = np.round(w / scale[:, None])
+    low = fast.Int8(tf.constant(whole, tf.int8), tf.constant(scale))
+    expected = x.numpy().astype(float) @ (whole * scale[:, None]).T
+    most = np.abs(expected).max()
+    np.testing.assert_allclose(fast.linear(x, low, b), expected + b, atol=most * 1e-4)
+    np.testing.assert_allclose(fast.unembed(x, low), expected, atol=most * 1e-4)
+    np.testing.assert_allclose(fast.embed(low, [[5, 0]]), [(whole * scale[:, None])[[5, 0]]])
 
 
 @pytest.mark.parametrize('filled', [3, tf.constant(3), tf.constant([3, 1])], ids=repr)

@@ -5,10 +5,12 @@ import fcntl
 import os
 import signal
 import socket
+import socketserver
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 import types
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from gpt2 import fetch
+from gpt2 import fetch, releases
 from gpt2.errors import UserError
 from server import BIG, DATA, HALF, SMALL, download, is_right, part_has, serve, take_naps  # noqa: F401  fixtures
 
@@ -200,6 +202,79 @@ def test_two_downloads_do_not_write_to_the_same_part(server):
     assert is_right('models/774M')
 
 
+PAGE = b'HTTP/1.1 200 OK\r\n'
+MOVED = b'HTTP/1.1 302 Found\r\nLocation: '
+
+
+@pytest.mark.parametrize(
+    'answer',
+    [
+        *(
+            PAGE + b'Content-Length: ' + told
+            for told in (b'-5', b'1' + b'0' * 30, b'many', b'5, 6', b'\xb2', b'', b'0x10', b'1_0')
+        ),
+        PAGE,
+        PAGE + b'Content-Length: 5\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked',
+        b'HTTP/1.1 999 ' + b'x' * 70_000,
+        b'HTTP/1.1 200',
+        b'SSH-2.0-OpenSSH',
+        b'\xff\xfe',
+        b'',
+        PAGE + b'\r\n'.join(b'A: b' for _ in range(200)),
+        *(
+            MOVED + place
+            for place in (
+                *(b'ftp://example.com/a', b'file:///etc/passwd', b'/round/and/round', b'\xff\xfe'),
+                *(b'http://[::', b'http://127.0.0.1:99999999', b'http://a b/', b'//', b'http://'),
+                *(b'http://' + b'a' * 64 + b'.de', b'https://127.0.0.1:9/', b'http://..'),
+            )
+        ),
+    ],
+)
+def test_hostile_answers_are_one_sentence(naps, answer):
+    with (
+        Raw(answer) as raw,
+        pytest.raises(UserError, match=r'^\S+.*; .*(run: python|--base_url)') as told,
+    ):
+        releases.download(['774M'], base_url=raw.url)
+    assert '\n' not in str(told.value)
+    files = [path for path in Path().rglob('*') if path.is_file()]
+    assert all(path.suffix == '.part' for path in files)
+
+
+class Raw(socketserver.ThreadingTCPServer):
+    """A server that answers everything with the same bytes, as they are."""
+
+    def __init__(self, answer):
+        super().__init__(('127.0.0.1', 0), RawHandler)
+        self.answer, self.url = answer, f'http://127.0.0.1:{self.server_address[1]}'
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=(0.01,)).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+class RawHandler(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.recv(65536)
+        self.request.sendall(self.server.answer + b'\r\n\r\n')
+
+
+@pytest.mark.parametrize(
+    'proxy', ['nonsense', 'foo://127.0.0.1:9', 'http://[::', 'socks5://127.0.0.1:9', 'http://a b']
+)
+def test_a_proxy_that_is_none_is_one_sentence(naps, monkeypatch, proxy):
+    monkeypatch.setenv('http_proxy', proxy)
+    monkeypatch.setenv('no_proxy', 'localhost')
+    monkeypatch.delenv('NO_PROXY', raising=False)
+    with pytest.raises(UserError, match='; (unset http_proxy and|once that is settled, run: ).*'):
+        releases.download(['774M'], base_url='http://127.0.0.1:9')
+
+
 def test_no_network_is_one_sentence():
     with socket.create_server(('127.0.0.1', 0)) as closed:
         port = closed.getsockname()[1]
@@ -259,3 +334,20 @@ def test_a_terminal_shows_bytes_rate_and_time_left(server):
     assert process.stderr.read() == b''
     process.stderr.close()
     assert b'100% 328k/328kB ' in shown and b'B/s 00:00 left ' + DATA.encode() in shown
+
+
+def test_a_page_in_the_place_of_a_file(server, naps):
+    """Whole, but with other bytes than were announced for the file."""
+    server.quirks = ['page'] * 9
+    with pytest.raises(UserError, match='sends other bytes than the .*; try another --base_url'):
+        download(server, '774M')
+    assert not list(Path('models/774M').glob(f'{DATA}*'))
+
+
+def test_what_never_came_leaves_nothing(server, naps):
+    server.files.clear()
+    with pytest.raises(UserError, match='404'):
+        fetch.fetch(
+            [fetch.File(f'{server.url}/x', Path('m/x/y'), 9, 'md5', None)], Path('m'), 'again'
+        )
+    assert not Path('m/x').exists()

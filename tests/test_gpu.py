@@ -114,7 +114,8 @@ def test_every_way_to_sample(gpu, golden, precision):
             params, hparams, [context] * batch, SamplingOptions(length=20, seed=1, **ways[way])
         )
         assert whole.shape == (batch, 20 + len(np.atleast_1d(next(iter(begins[begin].values())))))
-        assert np.array_equal(np.concatenate(list(pieces), axis=1), whole[:, -20:])
+        drawn = np.concatenate([piece.tokens for piece in pieces], axis=1)
+        assert np.array_equal(drawn, whole[:, -20:])
         assert whole.min() >= 0 and whole.max() < hparams.n_vocab
         assert way == 'greedy' or batch == 1 or len(np.unique(whole, axis=0)) == batch
         if (precision, begin, way) == ('float32', 'prompt', 'greedy'):

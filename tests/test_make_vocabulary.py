@@ -45,7 +45,7 @@ def test_a_full_disk_leaves_no_half_of_one(make_vocabulary, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert [path.name for path in (tmp_path / 'models' / 'own').iterdir()] == ['vocab.bpe']
+    assert not list((tmp_path / 'models' / 'own').iterdir())
     make_vocabulary('text.txt', 'own', n_vocab=270)
 
 
@@ -53,3 +53,10 @@ def test_a_place_that_is_none(make_vocabulary, tmp_path):
     (tmp_path / 'models').write_text('no folder')
     with pytest.raises(UserError, match='models/own cannot be written: Not a directory; choose'):
         make_vocabulary('text.txt', 'own')
+
+
+@pytest.mark.parametrize('name', ['..', '../own', 'a/../../own', '/own', '', '.'])
+def test_a_name_that_leaves_the_models_folder(make_vocabulary, tmp_path, name):
+    with pytest.raises(UserError, match='--model_name is the name of a folder, not'):
+        make_vocabulary('text.txt', name)
+    assert [path.name for path in tmp_path.iterdir()] == ['text.txt']

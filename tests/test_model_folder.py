@@ -1,10 +1,13 @@
 import json
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from gpt2 import model_folder
 from gpt2.errors import UserError
-from gpt2.model_folder import checkpoint_prefix, find_model, load_hparams
+from gpt2.model_folder import checkpoint_prefix, find_model, find_prefix, load_hparams
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,11 @@ def test_a_missing_file(tiny, name):
 def test_load_hparams(tiny):
     hparams = load_hparams(tiny)
     assert (hparams.n_vocab, hparams.n_ctx, hparams.n_layer) == (512, 64, 3)
-    for broken in ('{', '[]', '{"n_vocab": 0}', '{"n_embd": 48}', '{"n_vocabulary": 512}'):
+    values = (tiny / 'hparams.json').read_text()
+    changed = [values.replace('3', value) for value in ('NaN', '3.0', 'true', '1' + '0' * 12)]
+    changed += ['[' * 100_000, values.replace('n_ctx', 'n_vocab'), values.replace('3', '9' * 5000)]
+    broken_ones = ['{', '[]', '{"n_vocab": 0}', '{"n_embd": 48}', '{"n_vocabulary": 512}', *changed]
+    for broken in broken_ones:
         (tiny / 'hparams.json').write_text(broken)
         with pytest.raises(UserError, match=r'hparams\.json .*; put the files'):
             load_hparams(tiny)
@@ -92,3 +99,152 @@ def test_checkpoint_prefix(tiny):
     (tiny / 'checkpoint').write_text('<Error/>')
     with pytest.raises(UserError, match='names no checkpoint'):
         checkpoint_prefix(tiny)
+
+
+def copy_checkpoint(folder, name):
+    for path in folder.glob('model.ckpt.*'):
+        shutil.copy(path, folder / path.name.replace('model.ckpt', name))
+
+
+def test_a_tuned_models_checkpoints_are_named_and_no_download(tiny):
+    folder = tiny.rename(tiny.with_name('117M'))
+    for name in ('model-9', 'model-10', 'state-10'):
+        copy_checkpoint(folder, name)
+    (folder / 'checkpoint').write_text(
+        'model_checkpoint_path: "model-12"\nall_model_checkpoint_paths: "model-12"\n'
+    )
+    with pytest.raises(UserError) as error:
+        find_model('117M', folder.parent)
+    sentence = str(error.value)
+    assert 'model-12.index is missing; there: model.ckpt, model-9, model-10; set ' in sentence
+    assert f'--restore_from {folder}/model-10, or run: echo ' in sentence
+    subprocess.run(sentence.partition('or run: ')[2], shell=True, check=True)
+    assert checkpoint_prefix(folder) == folder / 'model-10'
+    (folder / 'vocab.bpe').unlink()
+    with pytest.raises(UserError, match=r'vocab\.bpe is missing; put the files'):
+        find_model('117M', folder.parent)
+
+
+def test_a_checkpoint_file_that_contradicts_itself(tiny):
+    path = tiny / 'checkpoint'
+    for name in ('model-1', 'model-2'):
+        copy_checkpoint(tiny, name)
+    lines = [f'all_model_checkpoint_paths: "{name}"' for name in ('model-1', 'model-2')]
+    path.write_text('\n'.join(['model_checkpoint_path: "model-2"', *lines]))
+    assert checkpoint_prefix(tiny).name == 'model-2'
+    path.write_text('\n'.join(['model_checkpoint_path: "model-1"', *lines]))
+    with pytest.raises(UserError, match='names model-1, then model-2; there: model.ckpt, model-1'):
+        checkpoint_prefix(tiny)
+
+
+@pytest.mark.parametrize('name', ['a\0b', '/', 'a' * 5000, 'model.ck*', '..'])
+def test_names_that_are_none(tiny, name):
+    (tiny / 'checkpoint').write_text(f'model_checkpoint_path: "{name}"\n')
+    with pytest.raises(UserError, match='there: model.ckpt; set --restore_from'):
+        checkpoint_prefix(tiny)
+
+
+@pytest.fixture
+def a_run(tiny, tmp_path, monkeypatch):
+    """checkpoint/recipes below the working directory, with the steps 50 and 100."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    folder = Path('checkpoint') / 'recipes'
+    shutil.copytree(tiny, folder)
+    for name in ('model-50', 'model-100', 'state-100'):
+        copy_checkpoint(folder, name)
+    (folder / 'checkpoint').write_text('model_checkpoint_path: "model-100"\n')
+    shutil.copytree(folder, folder / 'best')
+    return folder
+
+
+@pytest.mark.parametrize('above', ['', './', '../{here}/', '~/', '$HOME/', '{tmp}/'])
+@pytest.mark.parametrize(
+    'name, prefix',
+    [
+        ('checkpoint/recipes', 'model-100'),
+        ('checkpoint/recipes/', 'model-100'),
+        ('checkpoint/recipes/model-50', 'model-50'),
+        ('checkpoint/recipes/model-50.index', 'model-50'),
+        ('checkpoint/recipes/best', 'best/model-100'),
+        ('checkpoint/recipes/best/model-50', 'best/model-50'),
+    ],
+)
+def test_a_path_is_a_name(a_run, tmp_path, above, name, prefix):
+    name = above.format(here=tmp_path.name, tmp=tmp_path) + name
+    found = find_prefix(name)
+    assert found.resolve() == (a_run / prefix).resolve()
+    assert find_model(name) == found.parent
+    assert find_model(Path(name), files=('vocab.bpe',)) == found.parent
+
+
+def test_an_older_step_needs_no_checkpoint_file(a_run):
+    (a_run / 'checkpoint').unlink()
+    assert find_prefix('checkpoint/recipes/model-50') == a_run / 'model-50'
+    with pytest.raises(UserError, match='recipes/checkpoint is missing'):
+        find_prefix('checkpoint/recipes')
+
+
+def test_the_models_folder_comes_before_a_path(a_run):
+    shutil.copytree(a_run, Path('models') / a_run)
+    assert find_model('checkpoint/recipes') == Path('models') / a_run
+    assert find_model('./checkpoint/recipes') == a_run
+    assert find_model('checkpoint/recipes', 'other') == a_run
+
+
+@pytest.mark.parametrize('name', ['..', 'recipes/..', 'a/../../b'])
+def test_a_name_that_leaves_the_models_folder(a_run, name):
+    with pytest.raises(UserError, match='is the name of a folder, not .*; set --models_dir'):
+        find_model(name)
+
+
+@pytest.mark.parametrize(
+    'name, sentence',
+    [
+        (
+            'recipes',
+            'no model in models/recipes (there: demo, tiny); set --model_name to '
+            'checkpoint/recipes',
+        ),
+        (
+            'checkpoint/recipe',
+            'no model in checkpoint/recipe (there: checkpoint/recipes); set --model_name to one',
+        ),
+        (
+            'checkpoint/recipes/model-70',
+            'no model in checkpoint/recipes/model-70 (there: checkpoint/recipes/best, '
+            'checkpoint/recipes/model.ckpt, checkpoint/recipes/model-50, '
+            'checkpoint/recipes/model-100); set --model_name to one',
+        ),
+        (
+            'nowhere/x',
+            'no model in nowhere/x (no model is there); run: python download_model.py --list',
+        ),
+        (
+            '/nowhere',
+            'no model in /nowhere (no model is there); run: python download_model.py --list',
+        ),
+        (
+            './models/355M',
+            'no model in models/355M (there: tiny); run: python download_model.py 355M',
+        ),
+        (
+            './checkpoint',
+            'checkpoint/checkpoint is missing; set --model_name to a model in it: '
+            'checkpoint/recipes',
+        ),
+    ],
+)
+def test_a_path_to_nothing(a_run, name, sentence):
+    with pytest.raises(UserError) as error:
+        find_model(name)
+    assert str(error.value) == sentence
+
+
+def test_a_vocabulary_alone_names_itself_as_it_is_found(a_run):
+    for path in a_run.glob('*.*'):
+        if path.name not in ('encoder.json', 'vocab.bpe'):
+            path.unlink()
+    shutil.rmtree(a_run / 'best')
+    with pytest.raises(UserError, match='--model_name checkpoint/recipes --dataset TEXT'):
+        find_model('checkpoint/recipes')

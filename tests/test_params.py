@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from gpt2.hparams import HParams
-from gpt2.params import flatten, init_params, nest, param_shapes
+from gpt2.params import flatten, grown, init_params, nest, param_shapes
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,12 @@ def test_nest_and_flatten():
     flat = {'wte': 1, 'h0/ln_1/g': 2, 'h0/ln_1/b': 3}
     assert nest(flat) == {'wte': 1, 'h0': {'ln_1': {'g': 2, 'b': 3}}}
     assert flatten(nest(flat)) == flat
+
+
+def test_new_tokens_are_near_the_mean_of_all():
+    params = init_params(HParams(30, 16, 8, 2, 1), seed=1)
+    params['wte'].assign_add(tf.ones([30, 8]) * 3)
+    random = tf.random.Generator.from_seed(1)
+    wte = grown(params, 3, random)['wte'].numpy()
+    assert wte.shape == (33, 8) and np.array_equal(wte[:30], params['wte'].numpy())
+    assert np.abs(wte[30:] - wte[:30].mean(axis=0)).max() < 0.1 and len(np.unique(wte[30:])) == 24

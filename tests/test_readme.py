@@ -26,6 +26,9 @@ PAGES = [README, *DOCS]
 FILES, EVALUATION, SAMPLING, TRAINING = (
     ROOT / 'docs' / f'{name}.md' for name in ('files', 'evaluation', 'sampling', 'training')
 )
+ROWS = ROOT / 'tests' / 'data' / 'tasks'  # which docs/tasks.md learns from
+# Its examples talk to a server: tests/serving/test_docs.py runs them.
+SERVING = ROOT / 'docs' / 'serving.md'
 
 
 def blocks(page, language):
@@ -48,7 +51,7 @@ def of_page(page):
 @pytest.fixture
 def clone(tmp_path):
     """What a user has cloned, and `python` as in the activated environment."""
-    for path in [*ROOT.glob('*.py'), ROOT / 'LICENSE', ROOT / 'models' / 'demo']:
+    for path in [*ROOT.glob('*.py'), ROOT / 'LICENSE', ROOT / 'models' / 'demo', ROWS]:
         target = tmp_path / path.relative_to(ROOT)
         (shutil.copytree if path.is_dir() else shutil.copy)(path, target)
     return tmp_path
@@ -70,7 +73,7 @@ def shell(command, cwd):
 # Commands
 
 
-@pytest.mark.parametrize('page', list(filter(commands, PAGES)), ids=of_page)
+@pytest.mark.parametrize('page', [p for p in PAGES if commands(p) and p != SERVING], ids=of_page)
 def test_commands_print_what_the_page_shows(clone, page):
     """One after another, as a reader runs them: later ones use what earlier ones made."""
     for command, output in commands(page):
@@ -99,12 +102,17 @@ def test_download(clone, server, monkeypatch, capsys, command, output):
     assert capsys.readouterr().out == output
 
 
-@pytest.mark.parametrize('page', [p for p in PAGES if blocks(p, 'python')], ids=of_page)
+@pytest.mark.parametrize(
+    'page', [p for p in PAGES if blocks(p, 'python') and p != SERVING], ids=of_page
+)
 def test_python_example_prints_what_the_page_shows(clone, page):
-    [code], [output] = blocks(page, 'python'), blocks(page, 'text')
-    (clone / 'example.py').write_text(code, encoding='utf-8')
+    """All of a page are one program; a line of its own tells their outputs apart."""
+    codes, outputs = blocks(page, 'python'), blocks(page, 'text')
+    program = "\nprint('=' * 90)\n".join(codes)
+    (clone / 'example.py').write_text(program, encoding='utf-8')
     done = shell('python example.py', clone)
-    assert (done.returncode, done.stdout) == (0, output), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split('=' * 90 + '\n') == outputs
 
 
 def test_the_recipe_of_a_model_from_scratch(clone):
@@ -144,6 +152,9 @@ def script_commands(script):
     return {name: getattr(module, name) for name in names}
 
 
+QUOTED = '\'[^\']*\'|"[^"]*"'  # in which a | is a letter
+
+
 def calls(page):
     """(script, words after it) of each command of this repository, in a block or in the text."""
     text = page.read_text('utf-8')
@@ -151,7 +162,7 @@ def calls(page):
     lines = [line for block in re.findall(fenced, text, re.M | re.S) for line in block.splitlines()]
     lines += re.findall(r'`(python [^`]+)`', re.sub(fenced, '', text, flags=re.M | re.S))
     for line in lines:
-        if call := re.search(r'\bpython (\S+\.py)([^|&]*)', line, re.S):
+        if call := re.search(rf'\bpython (\S+\.py)((?:{QUOTED}|[^|&>])*)', line, re.S):
             yield call[1], shlex.split(call[2])
 
 
@@ -193,9 +204,16 @@ def check_defaults(row, command):
 
 def test_flags_are_those_of_the_samplers(run):
     rows = list(flag_table(SAMPLING))
-    for script in ('interactive_conditional_samples.py', 'generate_unconditional_samples.py'):
-        told = re.findall(r'^ +(?:-., )?--([a-z_]+)=', run(script, '--help').stderr, re.M)
-        assert told == [name for names, *_ in rows for name in names]
+    both = [row for row in rows if not row[2][0].startswith('*prompts*')]
+    for script, told in {
+        'interactive_conditional_samples.py': rows,
+        'generate_unconditional_samples.py': both,
+    }.items():
+        flags = [name for names, *_ in told for name in names]
+        [command] = script_commands(script).values()
+        assert list(inspect.signature(command).parameters) == flags
+        shown = re.findall(r'^  --([a-z_]+)=', run(script, '--help').stdout, re.M)
+        assert sorted(shown) == sorted(flags)  # in groups
     for row in rows:
         check_defaults(row, script_commands('interactive_conditional_samples.py')['interact_model'])
 

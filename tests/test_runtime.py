@@ -84,7 +84,7 @@ def test_waiting_is_said_at_a_terminal_and_wiped_away(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
     with runtime.waiting('Compiling ...', after=0.01):
         time.sleep(0.2)
-    assert capsys.readouterr().err == 'Compiling ...\r' + ' ' * 13 + '\r'
+    assert capsys.readouterr().err == '\r\x1b[KCompiling ...\r' + ' ' * 13 + '\r'
     with runtime.waiting('Compiling ...', after=60):
         pass
     assert capsys.readouterr().err == ''

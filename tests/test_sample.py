@@ -6,20 +6,14 @@ import pytest
 import tensorflow as tf
 
 from conftest import DATA
-from gpt2 import sample
+from gpt2 import sample, steps
 from gpt2.checkpoint import load_params
 from gpt2.errors import UserError
 from gpt2.model import HParams, model
 from gpt2.model_folder import load_hparams
 from gpt2.options import SamplingOptions
 from gpt2.params import flatten, init_params
-from gpt2.sample import (
-    generate,
-    sample_sequence,
-    samples,
-    top_k_logits,
-    top_p_logits,
-)
+from gpt2.sample import generate, sample_sequence, top_k_logits, top_p_logits
 
 HPARAMS = load_hparams(DATA / 'tiny-random')
 SMALL = HParams(n_vocab=8, n_ctx=8, n_embd=8, n_head=2, n_layer=1)
@@ -93,29 +87,33 @@ def test_start_token_and_context(params):
             sample_sequence(params, **wrong, **options)
 
 
-def drawn(params, nsamples, batch_size, seed):
+def tokens(pieces):
+    """All that `generate` yields: int32 [batch, n]."""
+    return np.concatenate([piece.tokens for piece in pieces], axis=1)
+
+
+def drawn(params, numbers, seed):
     options = SamplingOptions(length=20, seed=seed)
-    out = samples(params, HPARAMS, [3, 4], options, nsamples=nsamples, batch_size=batch_size)
-    return [ids.tolist() for ids in out]
+    contexts = [[3, 4]] * len(numbers)
+    return tokens(generate(params, HPARAMS, contexts, options, numbers=numbers)).tolist()
 
 
 def test_a_sample_depends_on_the_seed_and_its_number_alone(params):
-    four = drawn(params, 4, 4, seed=1)
-    assert len({tuple(ids) for ids in four}) == 4
-    for batch_size in (1, 2, 3, 9):
-        assert drawn(params, 4, batch_size, seed=1) == four
-    assert drawn(params, 3, 2, seed=1) == four[:3]
-    assert drawn(params, 4, 4, seed=2) != four
-    assert drawn(params, 4, 4, seed=None) != drawn(params, 4, 4, seed=None)
+    four = drawn(params, range(4), seed=1)
+    assert len(set(map(tuple, four))) == 4
+    for numbers in ([0], [2], [3, 1], [1, 1, 0]):
+        assert drawn(params, numbers, seed=1) == [four[number] for number in numbers]
+    assert drawn(params, range(4), seed=2) != four
+    assert drawn(params, range(4), seed=None) != drawn(params, range(4), seed=None)
 
 
 def test_yields_the_tokens_as_they_come(params):
     contexts = [[3, 4], [5, 6]]
     options = SamplingOptions(length=21, seed=1)
     pieces = list(generate(params, HPARAMS, contexts, options))
-    assert len(pieces) > 1 and all(piece.dtype == np.int32 for piece in pieces)
+    assert len(pieces) > 1 and all(piece.tokens.dtype == np.int32 for piece in pieces)
     out = sample_sequence(params, hparams=HPARAMS, context=contexts, length=21, seed=1)
-    assert np.array_equal(np.concatenate(pieces, axis=1), out[:, 2:])
+    assert np.array_equal(tokens(pieces), out[:, 2:])
 
 
 def test_contexts_of_different_lengths_side_by_side(params):
@@ -123,24 +121,84 @@ def test_contexts_of_different_lengths_side_by_side(params):
     random = np.random.default_rng(3)
     contexts = [random.integers(0, 512, n) for n in (1, 34, 2, 20)]
     for options in (SamplingOptions(length=31, temperature=0), SamplingOptions(length=31, seed=4)):
-        together = np.concatenate(list(generate(params, HPARAMS, contexts, options)), axis=1)
+        together = tokens(generate(params, HPARAMS, contexts, options))
         for number, context in enumerate(contexts):
-            alone = generate(params, HPARAMS, [context], options, first_sample=number)
-            assert np.array_equal(together[number], np.concatenate(list(alone), axis=1)[0])
+            alone = tokens(generate(params, HPARAMS, [context], options, numbers=[number]))
+            assert np.array_equal(together[number], alone[0])
 
 
 def test_whoever_asks_may_stop_and_ask_anew(params):
     options = SamplingOptions(length=60, seed=1)
-    whole = np.concatenate(list(generate(params, HPARAMS, [[3]], options)), axis=1)
+    whole = tokens(generate(params, HPARAMS, [[3]], options))
     for _ in range(2):
-        first = next(generate(params, HPARAMS, [[3]], options))
+        first = next(generate(params, HPARAMS, [[3]], options)).tokens
         assert np.array_equal(first, whole[:, : first.shape[1]])
 
 
-def test_no_end_when_nsamples_is_0(params):
-    options = SamplingOptions(length=20, seed=1)
-    out = samples(params, HPARAMS, [1], options, nsamples=0, batch_size=2)
-    assert len({tuple(next(out)) for _ in range(7)}) == 7
+def test_log_probabilities_are_those_of_the_model(params):
+    """Of the untruncated distribution, and the most probable tokens with theirs."""
+    contexts = [[5, 6, 7], [8]]
+    for options in ({'top_k': 3, 'seed': 1}, {'temperature': 0, 'repetition_penalty': 2.0}):
+        options = SamplingOptions(length=30, logprobs=4, **options)
+        pieces = list(generate(params, HPARAMS, contexts, options))
+        drawn = tokens(pieces)
+        logs = np.concatenate([piece.log_probs for piece in pieces], axis=1)
+        best, best_logs = (
+            np.concatenate([piece.best[i] for piece in pieces], axis=1) for i in range(2)
+        )
+        for row, context in enumerate(contexts):
+            ids = np.concatenate([context, drawn[row]])[None]
+            expected = tf.nn.log_softmax(model(params, HPARAMS, ids)['logits'])
+            expected = expected[0, len(context) - 1 : -1].numpy()
+            at = np.arange(30), drawn[row]
+            np.testing.assert_allclose(logs[row], expected[at], atol=1e-4)
+            order = np.argsort(-expected, axis=-1)[:, :4]
+            assert np.array_equal(best[row], order)
+            np.testing.assert_allclose(
+                best_logs[row], np.take_along_axis(expected, order, -1), atol=1e-4
+            )
+            told = best[row] == drawn[row][:, None]
+            assert np.array_equal(
+                best_logs[row][told], np.repeat(logs[row][:, None], 4, 1)[told]
+            )  # the same float
+            assert told.any()
+
+
+def test_rows_beyond_the_context_are_as_alone(params):
+    """With penalties that count the whole text, and rows that slide at other times."""
+    random = np.random.default_rng(11)
+    contexts = [random.integers(0, 512, n).tolist() for n in (1, 64, 30)]
+    options = SamplingOptions(
+        length=90, seed=3, repetition_penalty=1.2, no_repeat_ngram_size=2, frequency_penalty=0.3
+    )
+    together = tokens(generate(params, HPARAMS, contexts, options))
+    for number, context in enumerate(contexts):
+        alone = tokens(generate(params, HPARAMS, [context], options, numbers=[number]))
+        assert np.array_equal(together[number], alone[0])
+        text = [*context, *alone[0].tolist()]
+        pairs = list(zip(text, text[1:], strict=False))[len(context) - 1 :]
+        assert len(set(pairs)) == len(pairs)  # none twice, from the first drawn on
+
+
+@pytest.mark.parametrize('keep, keep_prompt', [(None, False), (8, False), (20, True), (63, False)])
+def test_beyond_the_context(params, keep, keep_prompt):
+    """The tokens that computing the whole window anew at each step gives, of each row by itself."""
+    random = np.random.default_rng(7)
+    contexts = [random.integers(0, 512, n).tolist() for n in (3, 40, 17)]
+    options = SamplingOptions(length=150, temperature=0, keep=keep, keep_prompt=keep_prompt)
+    found = tokens(generate(params, HPARAMS, contexts, options))
+    assert found.shape == (3, 150)
+    for row, context in zip(found.tolist(), contexts, strict=True):
+        window, text = list(context), list(context)
+        for token in row:
+            if len(window) > HPARAMS.n_ctx:
+                kept = keep or 32
+                first = min(len(context), (HPARAMS.n_ctx - kept) // 2) if keep_prompt else 0
+                window = text[:first] + text[-kept:]
+            logits = model(params, HPARAMS, [window])['logits'][0, -1]
+            assert token == int(tf.argmax(logits))
+            window.append(token)
+            text.append(token)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +261,7 @@ def test_repeated_calls_neither_trace_nor_grow(params):
 
     def state():
         gc.collect()
-        traces = [f.experimental_get_tracing_count() for f in (sample.forward, sample.draw_chunk)]
+        traces = [f.experimental_get_tracing_count() for f in (steps.forward, steps.feed)]
         return traces, len(gc.get_objects()), memory()
 
     for seed in range(20):
@@ -219,7 +277,7 @@ def test_repeated_calls_neither_trace_nor_grow(params):
 
 def test_few_shapes_are_compiled(params):
     sample_sequence(params, hparams=HPARAMS, length=3, context=[1], seed=0)
-    for function, most in ((sample.forward, 2), (sample.draw_chunk, 2)):
+    for function, most in ((steps.forward, 2), (steps.feed, 2)):
         before = function.experimental_get_tracing_count()
         for n in range(1, 60):
             sample_sequence(params, hparams=HPARAMS, length=3, context=[1] * n, seed=0)
@@ -233,13 +291,20 @@ def test_few_shapes_are_compiled(params):
         ({'temperature': float('nan')}, 'temperature is at least 0, not nan'),
         ({'top_k': -1}, 'top_k is at least 0, not -1'),
         ({'top_p': 1.5}, 'top_p is from 0 to 1, not 1.5'),
-        ({'length': 0}, 'length is from 1 to 64, not 0'),
-        ({'length': 65}, 'length is from 1 to 64, not 65'),
+        ({'length': 0}, 'length is from 1 to 10000000, not 0'),
         ({'seed': -1}, 'seed is at least 0, not -1'),
-        ({'length': 60, 'context': [1] * 10}, 'no room for 60 more; .* --length to 55 or less'),
         ({'context': [1] * 65}, '65 tokens are more than the 64 of the context'),
         ({'context': []}, 'the context is empty'),
         ({'context': [512]}, 'ids outside 0 to 511'),
+        ({'context': np.array([2**40])}, 'ids outside 0 to 511'),
+        ({'context': [1.5]}, r'a row of ids, as in \[15496, 995\], not \[1.5\]'),
+        ({'context': 'abc'}, "a row of ids, .*, not 'abc'"),
+        ({'context': ['a']}, r"a row of ids, .*, not \['a'\]"),
+        ({'context': 5}, 'a row of ids, .*, not 5'),
+        ({'context': {1: 2}}, 'a row of ids, .*, not {1: 2}'),
+        ({'context': [[1, 2], [3]]}, 'rows of a context are of one length here'),
+        ({'context': np.zeros([2, 2, 2], int)}, 'a row of ids'),
+        ({'batch_size': '2'}, "batch_size is a whole number, from 1 to 65536, not '2'"),
         ({'context': [-1]}, 'ids outside 0 to 511'),
     ],
 )

@@ -1,11 +1,18 @@
 """train.py, run as a user runs it, on a model small enough to compile in no time."""
 
+import fcntl
 import json
+import os
 import re
 import resource
+import runpy
+import shlex
+import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -88,7 +95,8 @@ def test_a_run_killed_and_started_again_is_the_run_never_stopped(process, train,
     wait_for_step(training, 6)
     training.kill()
     training.communicate()
-    again = train(run_name='killed', **flags)
+    # As `whole`: here XLA has the samplers' flags, and on some processors other last bits.
+    again = process('train.py', *arguments(run_name='killed', **flags))
     assert 'Loading checkpoint checkpoint/killed/model-4' in again.stdout
     assert '[5 | ' in again.stdout and '[4 | ' not in again.stdout
     whole, killed = tmp_path / 'checkpoint' / 'whole', tmp_path / 'checkpoint' / 'killed'
@@ -135,7 +143,7 @@ def test_a_run_goes_on_in_another_precision(train, tmp_path):
     assert facts(tmp_path / 'checkpoint' / 'run1', 4)['flags']['precision'] == 'float16'
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupts_save_and_end_well(start, tmp_path, number):
     process = start(max_steps=10_000)
     wait_for_step(process, 3)
@@ -144,6 +152,77 @@ def test_interrupts_save_and_end_well(start, tmp_path, number):
     assert (process.returncode, errors) == (0, '')
     step = int(re.search(r'Saving checkpoint/run1/model-(\d+)', out)[1])
     assert step >= 3 and facts(tmp_path / 'checkpoint' / 'run1', step)['step'] == step
+
+
+def newest(folder):
+    """The facts of the step that `checkpoint` names."""
+    named = (folder / 'checkpoint').read_text()
+    return facts(folder, int(re.search(r'model-(\d+)', named)[1]))
+
+
+def test_a_reader_that_goes_away_saves_and_ends(start, tmp_path):
+    process = start(max_steps=10_000)
+    wait_for_step(process, 2)
+    process.stdout.close()  # as of `python train.py ... | head`
+    errors = process.stderr.read()
+    assert (process.wait(60), errors) == (141, '')
+    assert newest(tmp_path / 'checkpoint' / 'run1')['step'] >= 2
+
+
+def test_a_closed_terminal_saves_and_ends(tmp_path):
+    terminal = Terminal(ROOT / 'train.py', *arguments(max_steps=10_000), cwd=tmp_path)
+    terminal.wait_for('loss=', times=2)
+    os.close(terminal.fd)
+    os.waitpid(terminal.pid, 0)
+    assert newest(tmp_path / 'checkpoint' / 'run1')['step'] >= 1
+
+
+def test_a_run_goes_on_with_its_own_flags(train, run, tmp_path):
+    done = train(run_name='a run', max_steps=2, clip_norm=0.5)
+    go_on = "Go on: python train.py --run_name 'a run' --max_steps 4"
+    assert done.stdout.splitlines()[-2] == go_on
+    shutil.rmtree(tmp_path / 'models')  # the run has all of the model
+    again = run(*shlex.split(go_on.partition('python ')[2]))
+    assert (again.returncode, again.stderr) == (0, '') and '->' not in again.stdout
+    folder = tmp_path / 'checkpoint' / 'a run'
+    flags = facts(folder, 4)['flags']
+    assert flags == facts(folder, 2)['flags'] | {'max_steps': 4}
+    assert (flags['learning_rate'], flags['clip_norm'], flags['seed']) == (1e-4, 0.5, 1)
+    # Its own default is one that is given.
+    argv = ['--run_name', 'a run', '--max_steps', 5, '--learning_rate', 0.00002, '--noise', 0]
+    done = run('train.py', *argv, '--batch_size', 2)
+    assert [line for line in done.stdout.splitlines() if '->' in line] == [
+        'learning_rate 0.0001 -> 2e-05'
+    ]
+    assert facts(folder, 5)['flags']['learning_rate'] == 2e-05
+    done = run('train.py', '--run_name', 'a run', '--max_steps', 3)
+    assert done.returncode == 0 and not (folder / 'model-3.index').exists()
+    assert 'a run has 5 steps already, more than --max_steps 3: none was trained;' in done.stdout
+
+
+def test_what_comes_after_a_run(train, run, tmp_path):
+    done = train(max_steps=2, val_every=2, val_batch_count=1)
+    lines = done.stdout.splitlines()[-4:]
+    assert lines == [
+        'run1 has its 2 steps; to go on, raise --max_steps',
+        'Go on: python train.py --run_name run1 --max_steps 4',
+        'Try: python interactive_conditional_samples.py --models_dir checkpoint --model_name run1',
+        'Try the best: python interactive_conditional_samples.py --models_dir checkpoint/run1 '
+        '--model_name best',
+    ]
+    for line in lines[2:]:
+        argv = shlex.split(line.partition('python ')[2])
+        done = run(*argv, '--length', 3, input='To be\n')
+        assert done.returncode == 0 and 'SAMPLE 1' in done.stdout, done.stderr
+
+
+def test_called_from_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train = runpy.run_path(str(ROOT / 'train.py'))['train']
+    train(max_steps=1, **FLAGS | {'dataset': str(FLAGS['dataset'])})
+    train(max_steps=2, learning_rate=2e-5)
+    assert 'learning_rate 0.0001 -> 2e-05' in capsys.readouterr().out
+    assert facts(tmp_path / 'checkpoint' / 'run1', 2)['flags']['batch_size'] == 2
 
 
 def test_fresh_never_deletes_the_old(train, tmp_path):
@@ -271,6 +350,20 @@ def test_tensorboard_reads_the_events(train, tmp_path):
     assert len(tags) == 8
 
 
+def test_the_bar_ends_at_the_step_that_is_saved(tmp_path):
+    terminal = Terminal(ROOT / 'train.py', *arguments(max_steps=100_000), cwd=tmp_path)
+    fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, struct.pack('4H', 24, 80, 0, 0))
+    terminal.wait_for('loss=', times=3)
+    terminal.type('\x03')
+    assert terminal.end() == 0
+    step = newest(tmp_path / 'checkpoint' / 'run1')['step']
+    shown = re.findall(r'(\d+)/100000 ', terminal.text)
+    assert int(shown[-1]) == step and f'model-{step}' in terminal.text
+    for line in re.split('[\r\n]', terminal.text):
+        assert 'loss=' not in line or len(line.removesuffix('^C')) <= 80, line
+    assert 'Go on: python train.py --run_name run1 --max_steps 100000' in terminal.text
+
+
 def test_a_bar_at_a_terminal(tmp_path):
     terminal = Terminal(ROOT / 'train.py', *arguments(max_steps=3), cwd=tmp_path)
     assert terminal.end() == 0
@@ -292,9 +385,10 @@ def test_a_bar_at_a_terminal(tmp_path):
         ({'restore_from': 'lastest'}, 'there is no lastest; set --restore_from to latest, fresh'),
         ({'n_layer': 2}, 'has n_layer 1, not 2; leave out --n_layer, or add --restore_from scr'),
         ({'dropout': 1}, '--dropout 1 leaves nothing'),
-        ({'seed': 10**20}, '--seed is below'),
+        ({'seed': 10**20}, '--seed is a whole number, but'),
         ({'run_name': '..'}, '--run_name is the name of a folder'),
         ({'run_name': '../x'}, '--run_name is the name of a folder'),
+        ({'log_every': -1}, '--log_every is a number from 0 up, not -1'),
         ({'learning_rte': 1}, 'did you mean --learning_rate'),
     ],
 )
@@ -303,6 +397,26 @@ def test_mistakes_before_tensorflow(train, no_tensorflow, tmp_path, flags, sente
     assert done.returncode == 2, done.stderr
     assert re.search(f'^train.py: .*{sentence}', done.stderr) and done.stderr.count('\n') == 1
     assert not Path(tmp_path, 'checkpoint').exists()
+
+
+def test_nothing_to_train_on(run, no_tensorflow, tmp_path):
+    done = run('train.py')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr == (
+        'train.py: no text is named to train on; run: python train.py --dataset FILE, or name a '
+        'run to go on with: --run_name RUN\n'
+    )
+    assert not (tmp_path / 'checkpoint').exists()
+
+
+def test_a_run_that_is_not_there(run, no_tensorflow, tmp_path):
+    done = run('train.py', '--run_name', 'nope')
+    assert (done.returncode, done.stderr) == (
+        2,
+        'train.py: there is no run checkpoint/nope to go on with; name one that is there, or begin '
+        'it: python train.py --run_name nope --dataset FILE\n',
+    )
+    assert not (tmp_path / 'checkpoint').exists()
 
 
 def test_a_mistake_costs_no_wait(process, no_tensorflow):

@@ -3,8 +3,11 @@
 import functools
 import itertools
 import multiprocessing
+import numbers
 import os
+import shlex
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +20,12 @@ import regex as re
 
 from ..encoder import END_OF_TEXT, Encoder, read_encoder
 from ..errors import UserError
-from .read_text import find_files, read_pieces, silent
+from ..formats.tokenizer import Tokenizer
+from ..options import check_most, check_range
+from ..paths import check_parent, expanded
+from .bpe_dropout import BpeDropout
+from .bulk import Bulk, for_bulk
+from .read_text import check_column, find_files, read_pieces, silent
 from .token_file import write_npz
 
 # A long document becomes chunks of 2**20 to 2**21 letters: some 300,000 tokens of English, of
@@ -30,6 +38,7 @@ LETTERS_PER_CHUNK = 2**20
 # run of blanks or of punctuation that is so long): it is cut anywhere, and decodes to itself.
 LETTERS_PER_PIECE = 2**16
 PLACE = re.compile(r"\S\s|\p{L}\P{L}|\p{N}\P{N}|[^\s\p{L}\p{N}'][\p{L}\p{N}]")
+MOST_WORKERS = 1024
 SEPARATOR = '\ud800'  # stands for the end-of-text token: no text that was decoded can hold it
 
 
@@ -42,32 +51,46 @@ def encode_dataset(
     column: str | None = None,
     legacy_separator: bool = False,
     workers: int | None = None,
+    bpe_dropout: float = 0,
+    copies: int = 1,
     say: Callable[[str], None] = silent,
 ) -> None:
     """Write the chunks of `paths`, encoded with a model folder's vocabulary, to the .npz `out`.
 
     The chunks do not depend on `workers`, how many processes encode (None: as many as cores).
+    bpe_dropout: the share of merges left out, other ones in each of the `copies` of all chunks.
     Says what is left out of a folder, and how much was written.
     Raises UserError as `load_dataset` does, and where `out` cannot be written.
     """
-    out = Path(out)
+    out = Path(expanded(out))
     if out.suffix != '.npz' or out.is_dir():
         raise UserError(f'the output, named last, is to be an .npz file, not {out}')
-    if not out.parent.is_dir():
-        raise UserError(f'there is no folder {out.parent} for {out.name}; run: mkdir {out.parent}')
-    if workers is not None and workers < 1:
-        raise UserError(f'workers is at least 1, not {workers}')
+    check_parent(out)
+    check_range('combine', combine, 0)
+    if workers is not None:
+        check_range('workers', workers, 1)
+        check_most('workers', workers, MOST_WORKERS)
+    check_range('bpe_dropout', bpe_dropout, 0, 1, numbers.Real)
+    check_range('copies', copies, 1)
     files = [file for path in paths for file in find_files(path, encoding, say=say)]
     for file in files:
         if file.suffix == '.npz':
-            raise UserError(f'{file} is encoded already; run: python train.py --dataset {file}')
+            command = shlex.join(['python', 'train.py', '--dataset', str(file)])
+            raise UserError(f'{file} is encoded already; run: {command}')
+    check_column(files, column)
     _encoder(folder)
-    texts = chunk_texts(read_pieces(files, encoding, column), combine, legacy_separator)
-    if (first := next(texts, None)) is None:
+    tasks = (
+        (folder, text, bpe_dropout, f'{copy} {number}')
+        for copy in range(copies)
+        for number, text in enumerate(
+            chunk_texts(read_pieces(files, encoding, column), combine, legacy_separator)
+        )
+    )
+    if (first := next(tasks, None)) is None:
         raise UserError(f'{", ".join(map(str, paths))} holds no text; name what holds some')
-    most = 1 + sum(file.stat().st_size for file in files) // LETTERS_PER_CHUNK
-    texts = itertools.chain([first], texts)
-    chunks = _encode_texts(folder, texts, min(workers or _cores(), most))
+    most = copies * (1 + sum(file.stat().st_size for file in files) // LETTERS_PER_CHUNK)
+    tasks = itertools.chain([first], tasks)
+    chunks = _encode_texts(tasks, min(workers or _cores(), most))
     say(size_of(out, *write_npz(out, chunks)))
 
 
@@ -93,6 +116,13 @@ def cut(pieces: Iterable[str], size: int) -> Iterator[str]:
         text = text[start:]
     if text:
         yield text
+
+
+def pieces_for(enc: Encoder, texts: Iterable[str]) -> Iterable[str]:
+    """The same text, cut where what `enc` makes of the pieces is what it makes of the whole."""
+    if isinstance(enc, Tokenizer):  # which may put a blank before each
+        return [''.join(texts)]
+    return cut(texts, LETTERS_PER_PIECE)
 
 
 def chunk_texts(
@@ -121,13 +151,12 @@ def chunk_texts(
 
 def encode_text(enc: Encoder, text: str) -> np.ndarray:
     """The ids of a chunk's text, in the smallest type that holds the vocabulary."""
-    ids = []
+    dtype, parts = np.min_scalar_type(len(enc.decoder) - 1), []
     for number, document in enumerate(text.split(SEPARATOR)):
         if number > 0:
-            ids.append(enc.end_of_text)
-        for piece in cut([document], LETTERS_PER_PIECE):
-            ids += enc.encode(piece)
-    return np.array(ids, np.min_scalar_type(len(enc.decoder) - 1))
+            parts.append([enc.end_of_text])
+        parts += map(enc.encode, pieces_for(enc, [document]))
+    return np.concatenate([np.array([], dtype), *(np.asarray(part, dtype) for part in parts)])
 
 
 def _cores() -> int:
@@ -140,26 +169,37 @@ def _encoder(folder: Path) -> Encoder:
     return read_encoder(folder)
 
 
-def _encode(folder: Path, text: str) -> np.ndarray:
-    return encode_text(_encoder(folder), text)
+@functools.cache
+def _bulk(folder: Path) -> Encoder | Bulk:
+    return for_bulk(_encoder(folder))
 
 
-def _encode_texts(folder: Path, texts: Iterable[str], workers: int) -> Iterator[np.ndarray]:
-    """Each text's ids, in order; no more than two texts for each worker are under way."""
+def _encode(folder: Path, text: str, bpe_dropout: float, seed: str) -> np.ndarray:
+    if bpe_dropout:
+        enc = BpeDropout(_encoder(folder), bpe_dropout, seed)
+    else:  # which takes a moment to begin
+        enc = (_bulk if len(text) > LETTERS_PER_PIECE else _encoder)(folder)
+    return encode_text(enc, text)
+
+
+def _encode_texts(tasks: Iterable[tuple], workers: int) -> Iterator[np.ndarray]:
+    """The ids of each of _encode's tasks, in order; two for each worker are under way at most."""
     if workers == 1:
-        yield from (_encode(folder, text) for text in texts)
+        yield from itertools.starmap(_encode, tasks)
         return
     spawn = multiprocessing.get_context('spawn')
     pool = ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent)
     under_way = deque()
     try:
-        for text in texts:
-            under_way.append(_submit(pool, _encode, folder, text))
+        for task in tasks:
+            under_way.append(_submit(pool, _encode, *task))
             if len(under_way) == 2 * workers:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
     except BrokenProcessPool as error:
+        if sys.version_info < (3, 11, 5):  # whose pool waits for ever for somebody to read this
+            pool._call_queue._reader.close()
         raise UserError('a worker was killed, perhaps for its memory; try --workers 1') from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,7 +1,6 @@
 """LAMBADA as OpenAI prepared it: the last word of 5,153 passages, predicted from those before."""
 
 import math
-import os
 from pathlib import Path
 from typing import TextIO
 
@@ -10,7 +9,8 @@ import numpy as np
 from ..data.read_text import read_pieces
 from ..encoder import Encoder
 from ..errors import UserError
-from ..fetch import File, fetch
+from ..fetch import File, fetch, find_base
+from ..paths import expanded
 
 BASE_URL = 'https://openaipublic.blob.core.windows.net/gpt-2/data'
 NAME, SIZE = 'lambada_test.jsonl', 1819752
@@ -27,8 +27,8 @@ def find_lambada(
     terminal `out`, None for stderr, how far it is. Raises UserError, with the command `again`,
     for what the network and the disk refuse.
     """
-    base = (base_url or os.environ.get('GPT2_DATA_URL') or BASE_URL).rstrip('/')
-    path = Path(data_dir, NAME)
+    base = find_base(base_url, 'GPT2_DATA_URL', BASE_URL)
+    path = Path(expanded(data_dir), NAME)
     fetch([File(f'{base}/{NAME}', path, SIZE, 'sha256', SHA256)], path.parent, again, out)
     return path
 

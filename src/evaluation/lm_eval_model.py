@@ -3,7 +3,7 @@
 Importing this registers it: lm_eval.simple_evaluate('gpt2-tf', 'model_name=124M', tasks=[...]).
 """
 
-import itertools
+import dataclasses
 import sys
 
 import numpy as np
@@ -14,12 +14,15 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
 from .. import runtime
+from ..completion import complete
 from ..encoder import END_OF_TEXT
 from ..errors import UserError
 from ..loading import Model, load
-from ..options import SamplingOptions
-from ..sample import generate
+from ..options import DRAWING, SamplingOptions
 from .score import Scorer, say_cut
+
+# Of the options that a task's YAML may set by their names, those that it has another way to set.
+SET_HERE = {'length', 'temperature', 'stop', 'include_stop', 'seed', 'logprobs'}
 
 
 @register_model('gpt2-tf')
@@ -49,9 +52,9 @@ class GPT2(TemplateLM):
         return lm
 
     def _use(self, model: Model, batch_size: int, seed: int) -> None:
-        self.params, self.hparams, self.enc = model
+        self.model, self.hparams, self.enc = model, model.hparams, model.enc
         self.seed, self.batch_size = seed, batch_size
-        self.score = Scorer(self.params, self.hparams, batch_size).score
+        self.score = Scorer(model.params, model.hparams, batch_size).score
 
     @property
     def eot_token_id(self) -> int:
@@ -123,26 +126,20 @@ class GPT2(TemplateLM):
         rows = len(contexts)
         # A power of two, so that few sizes are compiled; what the last ones answer is not used.
         contexts = [*contexts, *[contexts[-1]] * ((1 << (rows - 1).bit_length()) - rows)]
+        drawing = kwargs['do_sample']
+        known = {field.name for field in dataclasses.fields(SamplingOptions)} - SET_HERE
+        asked = {
+            name: value
+            for name, value in kwargs.items()
+            if name in known and value is not None and (drawing or name not in DRAWING)
+        }
         options = SamplingOptions(
             length=kwargs['max_gen_toks'],
-            temperature=kwargs['temperature'] if kwargs['do_sample'] else 0,
-            top_k=kwargs.get('top_k') or 0,
-            top_p=kwargs.get('top_p') or 1,
+            temperature=kwargs['temperature'] if drawing else int('num_beams' in asked),
+            stop=[*filter(None, kwargs['until']), END_OF_TEXT],
             seed=int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]),
+            **asked,
         )
-        tokens = np.zeros([rows, 0], np.int32)
         with runtime.explained(f'set a lower --batch_size than {self.batch_size}'):
-            for drawn in generate(self.params, self.hparams, contexts, options):
-                tokens = np.concatenate([tokens, drawn[:rows]], axis=1)
-                answers = [self._ending(ids, kwargs['until']) for ids in tokens.tolist()]
-                if all(ended for _, ended in answers):
-                    break
-        return [answer for answer, _ in answers]
-
-    def _ending(self, ids: list[int], until: list[str]) -> tuple[str, bool]:
-        """The text before an end of text and before what `until` names; whether one is there."""
-        before = list(itertools.takewhile(lambda i: i != self.eot_token_id, ids))
-        text = whole = self.enc.decode(before)
-        for stop in filter(None, until):
-            text = text.split(stop)[0]
-        return text, len(before) < len(ids) or len(text) < len(whole)
+            texts = complete(self.model, contexts, options)
+        return [text.text for text in texts[:rows]]

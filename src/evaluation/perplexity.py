@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ..data.encode_dataset import LETTERS_PER_PIECE, cut
-from ..data.read_text import find_files, read_pieces, silent
+from ..data.encode_dataset import pieces_for
+from ..data.read_text import check_column, find_files, read_pieces, silent
 from ..data.token_file import read_npz
-from ..encoder import END_OF_TEXT, Encoder
+from ..encoder import Encoder
 from ..errors import UserError
+from ..formats.tokenizer import HALF
 
 
 def read_documents(
@@ -26,12 +27,13 @@ def read_documents(
     document has two tokens.
     """
     files = [file for path in paths for file in find_files(path, encoding, True, say)]
+    check_column(files, column)
     texts = [file for file in files if file.suffix != '.npz']
     encoded, last = [file for file in files if file.suffix == '.npz'], len(enc.decoder) - 1
     documents = [chunk[:] for file in encoded for chunk in read_npz(file, last)]
     pieces = read_pieces(texts, encoding, column)
     for _, document in itertools.groupby(pieces, key=lambda item: item[0]):
-        cuts = cut((text for _, text in document), LETTERS_PER_PIECE)
+        cuts = pieces_for(enc, (text for _, text in document))
         documents.append(np.concatenate([np.array(enc.encode(piece)) for piece in cuts]))
     if max(map(len, documents), default=0) < 2:
         raise UserError(f'{", ".join(paths)} holds no two tokens in a row; name a text that does')
@@ -79,10 +81,12 @@ def measure(scorer, documents: Sequence[np.ndarray], enc: Encoder, stride: int) 
 
 def count(documents: Sequence[np.ndarray], enc: Encoder) -> tuple[int, int]:
     """How many words, between blanks, and bytes of UTF-8; an end-of-text token is neither."""
-    end = enc.end_of_text
-    sizes = np.array([len(enc.decoder[i]) * (i != end) for i in range(len(enc.decoder))])
-    words = sum(
-        len(enc.decode(ids).replace(END_OF_TEXT, ' ').split())
-        for ids in map(np.ndarray.tolist, documents)
-    )
-    return words, sum(int(sizes[ids].sum()) for ids in documents)
+    words = size = 0
+    for ids in documents:
+        for part in np.split(ids, np.flatnonzero(ids == enc.end_of_text)):
+            part = part[part != enc.end_of_text].tolist()
+            text = enc.decode(part)
+            words += len(text.split())
+            # Half a character at an end of a chunk is no text.
+            size += sum(len(enc.decoder[i]) for i in part) if HALF in text else len(text.encode())
+    return words, size

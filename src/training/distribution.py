@@ -1,6 +1,6 @@
 """Several GPUs, or several machines, that train as one device does."""
 
-import dataclasses
+import json
 import secrets
 import sys
 import zlib
@@ -11,7 +11,8 @@ import tensorflow as tf
 from ..errors import UserError
 from ..hparams import HParams
 from .cluster import Cluster
-from .prepare import Job
+from .flags import READING
+from .job import Job
 
 # Flags that may differ from machine to machine.
 OWN = ('dataset', 'val_dataset', 'models_dir')
@@ -57,20 +58,25 @@ class Agreed(NamedTuple):
 def agree(strategy: tf.distribute.Strategy, job: Job) -> Agreed:
     """Take from the chief where the run stands, and from all how long a window can be.
 
-    Raises UserError where the workers' flags are not the same.
+    The chief's flags, which may be those of a run that goes on, become the job's. Raises
+    UserError where the workers' commands are not the same.
     """
     flags, start = job.flags, job.start
-    shared = {name: value for name, value in vars(flags).items() if name not in OWN}
-    facts = start.facts or {'step': 0, 'seed': flags.seed}
+    facts = start.facts or {'step': start.counter or 0, 'seed': flags.seed}
     seed = secrets.randbits(31) if facts['seed'] is None else facts['seed']
-    shape = dataclasses.astuple(start.hparams or HParams())
-    said = (zlib.crc32(repr(shared).encode()), facts['step'], seed, start.facts is not None)
-    row = [job.cluster.index, *said, job.sampler.longest, *shape]
+    said = (zlib.crc32(_shared(job.asked).encode()), facts['step'], seed, start.facts is not None)
+    row = [job.cluster.index, *said, job.sampler.longest]
     rows = sorted(gather(strategy, row))
-    _, checksum, step, seed, resumes, _, *shape = rows[0]
+    _, checksum, step, seed, resumes, _ = rows[0]
     if any(row[1] != checksum for row in rows):
         raise UserError('the workers have different flags; start all with the same command')
-    hparams, longest = HParams(*shape), min(row[5] for row in rows)
+    hparams, longest = start.hparams, min(row[5] for row in rows)
+    if job.cluster.size > 1:
+        shape = hparams.to_dict() if job.cluster.is_chief else {}
+        told = from_chief(strategy, job.cluster, json.dumps([shape, _shared(flags)]))
+        shape, shared = json.loads(told)
+        hparams = HParams().override_from_dict(shape)
+        _take_flags(job, json.loads(shared))
     length = flags.context_length or hparams.n_ctx
     if longest < length and job.cluster.is_chief:
         print(
@@ -78,6 +84,33 @@ def agree(strategy: tf.distribute.Strategy, job: Job) -> Agreed:
             file=sys.stderr,
         )
     return Agreed(step, seed, bool(resumes), hparams, min(longest, length))
+
+
+def _shared(flags) -> str:
+    return json.dumps(
+        {name: value for name, value in vars(flags).items() if name not in OWN}, default=str
+    )
+
+
+def _take_flags(job: Job, flags: dict) -> None:
+    """Those of the chief; UserError where this worker has read its dataset otherwise."""
+    for name in READING:
+        if flags[name] != getattr(job.flags, name):
+            raise UserError(
+                f'the run reads its dataset with --{name} {flags[name]}, this worker has '
+                f'--{name} {getattr(job.flags, name)}; start all with --{name} {flags[name]}'
+            )
+    vars(job.flags).update(flags)
+
+
+def from_chief(strategy: tf.distribute.Strategy, cluster: Cluster, text: str) -> str:
+    """The chief's text, on all workers; each has one of its own."""
+    content = text.encode('utf-8')
+    longest = max(row[0] for row in gather(strategy, [len(content)]))
+    _, size, *content = min(
+        gather(strategy, [cluster.index, len(content), *content.ljust(longest)])
+    )
+    return bytes(content[:size]).decode('utf-8')
 
 
 def lost(error: Exception) -> UserError:

@@ -1,24 +1,34 @@
-"""Ctrl-C and SIGTERM, held back while a step or a checkpoint is unfinished."""
+"""Ctrl-C, SIGTERM and a closed terminal, held back while a step or a checkpoint is unfinished."""
 
 import signal
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANG_UP = getattr(signal, 'SIGHUP', None)  # there is none on Windows
+
 
 class Interrupts:
-    """Ctrl-C and SIGTERM as KeyboardInterrupt, but never in the middle of a `with interrupts:`.
+    """Signals as KeyboardInterrupt, but never in the middle of a `with interrupts:`.
 
+    Nor a second one before the next of these is left: a closed terminal often sends two, and the
+    first has the run saved.
     patient: never at all; that one was asked for is then for others to act on.
     """
 
     def __init__(self, patient: bool = False):
         self.patient = patient
         self.holding = self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._interrupt)
+        for number in SIGNALS:
+            signal.signal(number, self.ask)
+        if HANG_UP and signal.getsignal(HANG_UP) != signal.SIG_IGN:  # which nohup asks for
+            signal.signal(HANG_UP, self.ask)
 
-    def _interrupt(self, number, frame):
-        if not self.holding and not self.patient:
+    def ask(self, *_) -> None:
+        """Stop, as soon as nothing is unfinished."""
+        if self.holding or self.patient:
+            self.asked = True
+        else:
+            self.holding = True
             raise KeyboardInterrupt
-        self.asked = True
 
     def __enter__(self):
         self.holding = True
@@ -26,5 +36,5 @@ class Interrupts:
     def __exit__(self, kind, *_):
         self.holding = False
         if self.asked and kind is None and not self.patient:
-            self.asked = False
+            self.asked, self.holding = False, True
             raise KeyboardInterrupt

@@ -12,10 +12,19 @@ class Optimizer:
     """Updates variables, {name: variable}, on all replicas of the strategy in whose scope it is.
 
     kind: adam or sgd; weight_decay: of matrices, decoupled from the gradient (AdamW); scaled:
-    gradients come times `scale`, which halves, instead of an update, where they overflow.
+    gradients come times `scale`, which halves, instead of an update, where they overflow. betas:
+    what is left in a step of Adam's means of gradients, and of their squares, before it.
     """
 
-    def __init__(self, kind: str, variables: dict, weight_decay: float = 0, scaled: bool = False):
+    def __init__(
+        self,
+        kind: str,
+        variables: dict,
+        weight_decay: float = 0,
+        scaled: bool = False,
+        betas: tuple[float, float] = (BETA_1, BETA_2),
+    ):
+        self.betas = betas
         self.strategy = tf.distribute.get_strategy()
         self.variables, self.weight_decay, self.scaled = variables, weight_decay, scaled
         self.steps = tf.Variable(0, dtype=tf.int64)
@@ -63,16 +72,16 @@ class Optimizer:
         if not slots:
             variable.assign_sub(learning_rate * gradient)
             return
-        m, v = slots
+        (m, v), (beta1, beta2) = slots, self.betas
         tf.raw_ops.ResourceApplyAdam(  # in one pass over memory
             var=variable.handle,
             m=m.handle,
             v=v.handle,
-            beta1_power=BETA_1**number,
-            beta2_power=BETA_2**number,
+            beta1_power=beta1**number,
+            beta2_power=beta2**number,
             lr=learning_rate,
-            beta1=BETA_1,
-            beta2=BETA_2,
+            beta1=beta1,
+            beta2=beta2,
             epsilon=EPSILON,
             grad=gradient,
         )

@@ -8,13 +8,16 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
+from .interrupts import Interrupts
 from .progress import Progress
 
 
 class Report:
     """Tells how a run goes: lines to `say`, figures to the events in `folder`.
 
-    total: the bar's steps, None for no end; silent: tell nothing, as all workers but the chief.
+    total: the bar's steps, None for no end; silent: tell nothing, as all workers but the chief;
+    interrupts: asked to stop where nobody hears it any more, which `unheard` then says;
+    log_every: without a bar, a line every so many steps, 0 never.
     """
 
     def __init__(
@@ -24,36 +27,59 @@ class Report:
         total: int | None,
         say: Callable[[str], None],
         silent: bool = False,
+        interrupts: Interrupts | None = None,
+        log_every: int = 1,
     ):
         self.progress, self.silent, self._say = progress, silent, say
+        self.interrupts, self.unheard, self.log_every = interrupts, None, log_every
         self.began = time.time()
         self.events = None
         if not silent and importlib.util.find_spec('tensorboard'):
             self.events = tf.summary.create_file_writer(str(folder))
+        self.place = '{n_fmt} steps' if total is None else '{n_fmt}/{total_fmt} {bar}'
         self.bar = tqdm(
             total=total,
             initial=progress.step,
-            unit=' steps',
+            bar_format=self.place + ' preparing the first step ...',
             disable=True if silent else None,
             dynamic_ncols=True,
         )
 
     def line(self, text: str) -> None:
         """A line with the step and the seconds, above the bar: [9 | 1.23] text."""
-        if not self.silent:
+        if self.silent:
+            return
+        try:
             with tqdm.external_write_mode():
                 self._say(f'[{self.progress.step} | {time.time() - self.began:.2f}] {text}')
+        except OSError as error:  # the reader of a pipe went away, a terminal was closed
+            if self.interrupts is None:
+                raise
+            self.silent, self.unheard = True, error
+            self.interrupts.ask()
 
     def step(self, **figures) -> None:
         """A line for the step, or its place in the bar; and its events."""
         total, weight = self.progress.average
         text = f'loss={figures["loss"]:.2f} avg={total / weight:.2f}'
-        if self.bar.disable:
+        if not self.bar.disable:
+            self._show(f'{text} {figures["tokens_per_second"]:.0f} tokens/s')
+        elif self.progress.is_time(self.log_every):
             self.line(text)
-        else:
-            self.bar.set_postfix_str(f'{text} {figures["tokens_per_second"]:.0f} tokens/s')
-            self.bar.update()
         self.write_events(**figures)
+
+    def _show(self, text: str) -> None:
+        """The step in the bar, which has room for all of it in 80 columns."""
+        time = '{elapsed}' if self.bar.total is None else '{remaining} left'
+        text = f'{self.place} {text} {time}'
+        for name, loss in (('val', self.progress.validation), ('best', self.progress.best)):
+            text += '' if loss is None else f' {name}={loss:.2f}'
+        self.bar.bar_format = text
+        self.bar.update(self.progress.step - self.bar.n)
+
+    def close(self) -> None:
+        """Leave the bar where the run ends."""
+        self.bar.close()
 
     def write_events(self, **figures) -> None:
         """For TensorBoard, where it is installed: numbers, or a list of texts."""

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from .. import files
-from ..sample import sample_sequence
-from .prepare import Job
+from ..completion import complete
+from ..loading import Model
+from ..options import SamplingOptions
+from .job import Job
 from .progress import Progress
 from .report import Report
 from .trainer import Trainer
@@ -22,23 +24,23 @@ def write_samples(job: Job, trainer: Trainer, progress: Progress, report: Report
         report.line(f'\n{framed[-1]}')
     folder = Path('samples') / job.folder.path.name
     folder.mkdir(parents=True, exist_ok=True)
+    files.sweep(folder)
     files.write(folder / f'samples-{progress.step}', '\n'.join(framed))
     report.write_events(samples=texts)
 
 
 def draw_samples(job: Job, trainer: Trainer, progress: Progress) -> Iterator[str]:
-    """Yield --sample_num texts, each of which continues a token of the dataset."""
-    flags = job.flags
+    """Yield --sample_num texts, each of which continues a token of the dataset, or a row."""
+    flags, model = job.flags, Model(trainer.local, trainer.hparams, job.enc)
+    options = SamplingOptions(
+        length=min(flags.sample_length, trainer.hparams.n_ctx),
+        top_k=0 if flags.top_p else flags.top_k,
+        top_p=flags.top_p or 1,
+        seed=progress.seed + progress.step,
+        stop=job.stops(),
+    )
     for number in range(flags.sample_num):
         random = np.random.default_rng([progress.seed, progress.step, number])
-        ids = sample_sequence(
-            trainer.local,
-            hparams=trainer.hparams,
-            length=min(flags.sample_length, trainer.hparams.n_ctx),
-            context=job.sampler.sample(1, random),
-            top_k=0 if flags.top_p else flags.top_k,
-            top_p=flags.top_p or 1,
-            seed=progress.seed + progress.step,
-            first_sample=number,
-        )
-        yield job.enc.decode(ids[0].numpy())
+        context = job.sampler.sample(1, random).tolist()
+        [text] = complete(model, [context], options, numbers=[number])
+        yield job.enc.decode([*context, *text.tokens])

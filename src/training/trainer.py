@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ..checkpoint import restore
+from ..checkpoint import UNREADABLE, restore
 from ..errors import UserError
 from ..fast import on_gpu
 from ..hparams import HParams
 from ..params import flatten
 from .loss import dropout_masks, language_loss
-from .optimizer import SCALE, Optimizer
+from .optimizer import BETA_1, BETA_2, SCALE, Optimizer
 
 
 class Trainer:
@@ -27,6 +27,8 @@ class Trainer:
         hparams: HParams,
         *,
         optimizer: str = 'adam',
+        beta1: float = BETA_1,
+        beta2: float = BETA_2,
         weight_decay: float = 0,
         clip_norm: float | None = None,
         dropout: float = 0,
@@ -34,10 +36,13 @@ class Trainer:
         only_train_transformer_layers: bool = False,
         precision: str = 'float32',
         seed: int = 0,
+        loss: Callable = language_loss,
     ):
+        """loss: called as language_loss is, with one of the batches that `step` gets."""
         self.strategy = tf.distribute.get_strategy()
         self.replicas = self.strategy.num_replicas_in_sync
         self.params, self.hparams, self.seed = params, hparams, seed
+        self.loss_of = loss
         self.local = tf.nest.map_structure(self._local, params)
         self.clip_norm, self.dropout = clip_norm, dropout
         self.recompute = memory_saving_gradients
@@ -49,7 +54,7 @@ class Trainer:
         }
         self.variables = list(variables.values())
         scaled = self.dtype == tf.float16  # small gradients would be 0 in it
-        self.optimizer = Optimizer(optimizer, variables, weight_decay, scaled)
+        self.optimizer = Optimizer(optimizer, variables, weight_decay, scaled, (beta1, beta2))
         # On a GPU it pays to compile the step as a whole. On a CPU XLA has slower matrix products
         # than TensorFlow itself, by a fifth in float32 and to a fifth in bfloat16; see
         # benchmarks/training.py. XLA takes no exchange between replicas: with several, it
@@ -70,10 +75,10 @@ class Trainer:
     ) -> tuple[float, float, bool]:
         """Update the parameters once, by the mean gradient of `accumulate` batches.
 
-        inputs, targets: int32 [accumulate, batch, n], the batch of all replicas; number: of the
-        step, for dropout. Returns the mean loss and the norm of its gradient, before it is
-        clipped; 0 where float16 has no number for it: then the parameters stay, and the next
-        step scales it down. And whether any worker said `stop`.
+        inputs, targets: int32 [accumulate, batch, n], or what else the loss takes, laid out so,
+        of all replicas; number: of the step, for dropout. Returns the mean loss and the norm of
+        its gradient, before it is clipped; 0 where float16 has no number for it: then the
+        parameters stay, and the next step scales it down. And whether any worker said `stop`.
         """
         rate, number = tf.constant(learning_rate, tf.float32), tf.constant(number, tf.int64)
         figures = self.compiled_step(inputs, targets, rate, number, tf.constant(float(stop)))
@@ -91,9 +96,13 @@ class Trainer:
         """The means over all replicas: [loss, norm of the gradient, stop], and the gradients."""
         replica = tf.distribute.get_replica_context()
         place = replica.replica_id_in_sync_group
-        accumulate, batch, n = inputs.shape
-        shares = [accumulate, self.replicas, batch // self.replicas, n]
-        inputs, targets = (tf.reshape(x, shares)[:, place] for x in (inputs, targets))
+
+        def share(x):
+            accumulate, batch, *rest = x.shape
+            shares = [accumulate, self.replicas, batch // self.replicas, *rest]
+            return tf.reshape(x, shares)[:, place]
+
+        inputs, targets = tf.nest.map_structure(share, (inputs, targets))
         number = number * self.replicas + tf.cast(place, tf.int64)
         scale = tf.convert_to_tensor(self.optimizer.scale)
         loss, *grads = self.compiled_gradients(inputs, targets, number, scale)
@@ -113,20 +122,21 @@ class Trainer:
             options = {'dropout': dropout_masks(self.dropout, seed), 'recompute': self.recompute}
             options['dtype'] = self.dtype
             with tf.GradientTape() as tape:
-                loss = language_loss(self.params, self.hparams, inputs[i], targets[i], **options)
+                batch = tf.nest.map_structure(lambda x: x[i], (inputs, targets))
+                loss = self.loss_of(self.params, self.hparams, *batch, **options)
                 scaled = loss * scale
             grads = tape.gradient(scaled, self.variables)
             return [loss, *map(tf.convert_to_tensor, grads)]
 
         return mean_of(gradients, accumulate)
 
-    def loss(self, tokens):
-        """The loss of tokens [batch, n], without dropout."""
-        return self.compiled_loss(tokens)
+    def loss(self, tokens, targets=None):
+        """The loss of tokens [batch, n], without dropout; targets: None for the same."""
+        return self.compiled_loss(tokens, tokens if targets is None else targets)
 
-    def _loss(self, tokens):
+    def _loss(self, tokens, targets):
         options = {'dtype': self.dtype, 'learn': False}
-        return language_loss(self.local, self.hparams, tokens, tokens, **options)
+        return self.loss_of(self.local, self.hparams, tokens, targets, **options)
 
     def state(self) -> dict:
         """What the optimizer remembers: {'optimizer/...': variable}."""
@@ -149,11 +159,10 @@ class Trainer:
                 for name, value in values.items():
                     if f'optimizer/{name}' in found or name not in SCALE:
                         values[name] = restore(prefix, f'optimizer/{name}', value.dtype)
-        except (tf.errors.OpError, RuntimeError) as error:
+        except UNREADABLE as error:
             raise UserError(
                 f'{prefix} is damaged, or the state of another --optimizer or of other layers; '
-                "repeat the run's flags, or begin a run from its model by --restore_from and "
-                '--run_name'
+                "repeat the run's flags"
             ) from error
         with self.strategy.scope():
             for name, variable in self.optimizer.memory.items():

@@ -1,26 +1,27 @@
 """The validation loss, and the best model by it."""
 
 import itertools
-import math
 
 import tensorflow as tf
 from tqdm import tqdm
 
 from ..data.load_dataset import batches
-from .prepare import Job
+from .job import Job
 from .progress import Progress
 from .report import Report
 from .trainer import Trainer
 
 
 def validate(job: Job, trainer: Trainer, progress: Progress, report: Report) -> None:
-    """The loss and perplexity on the same windows each time; the best model is kept."""
-    loss = validation_loss(job, trainer)
-    perplexity = math.exp(min(loss, 700))
-    report.line(f'validation loss = {loss:.4f} perplexity = {perplexity:.2f}')
-    report.write_events(validation_loss=loss, perplexity=perplexity)
-    if math.isfinite(loss) and (progress.best is None or loss < progress.best):
-        progress.best = loss
+    """The figures on the same data each time; the model with the lowest loss is kept."""
+    figures = job.validation(trainer)
+    shown = [
+        f'{name.replace("_", " ")} = {figure:{".2f" if name == "perplexity" else ".4f"}}'
+        for name, figure in figures.items()
+    ]
+    report.line(' '.join(shown))
+    report.write_events(**figures)
+    if progress.validated(next(iter(figures.values()))):
         job.folder.save_best(progress.step, trainer.local)
 
 

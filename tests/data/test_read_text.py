@@ -1,12 +1,14 @@
 """Which files hold text, and the text in them."""
 
 import csv
+import errno
 import itertools
+import os
 import re
 
 import pytest
 
-from gpt2.data.read_text import find_files, read_pieces
+from gpt2.data.read_text import check_column, find_files, read_pieces, read_whole
 from gpt2.errors import UserError
 
 
@@ -65,6 +67,68 @@ def test_encoded_files_where_they_are_asked_for(folder):
     assert folder / 'f.npz' in find_files(folder, encoded=True)
 
 
+def test_pipes_and_links_to_nothing_are_left_out(folder):
+    os.mkfifo(folder / 'd' / 'pipe')
+    (folder / 'link').symlink_to('gone')
+    said = []
+    assert folder / 'd' / 'e.md' in find_files(folder, say=said.append)
+    assert f'{folder}: left out as no file: {folder}/d/pipe and 1 more' in said
+    with pytest.raises(UserError, match='pipe is no file, no folder, and no pattern'):
+        find_files(folder / 'd' / 'pipe')
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path) in (f'{folder}/d', f'{folder}/.git'):
+            raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    sentence = '/d cannot be read: Permission denied; choose another place or change its perm'
+    with pytest.raises(UserError, match=f'{folder}{sentence}'):
+        find_files(folder)
+    (folder / 'd').rename(folder / '.d')
+    assert folder / 'a.txt' in find_files(folder)  # what is hidden is left out in any case
+
+
+def test_home_and_variables(folder, monkeypatch):
+    monkeypatch.setenv('HOME', str(folder.parent))
+    monkeypatch.setenv('NAME', 'data')
+    assert find_files('~/$NAME') == find_files(folder)
+    assert find_files('~/${NAME}/*.csv') == [folder / 'b.csv']
+    with pytest.raises(UserError, match='a path is empty'):
+        find_files('')
+
+
+@pytest.mark.parametrize('name', ['a.txt', 'a.csv', 'a.jsonl'])
+@pytest.mark.parametrize('encoding', ['utf-16-le', 'utf-16-be', 'utf-16'])
+def test_utf16_is_recognised(tmp_path, encoding, name):
+    path = tmp_path / name
+    text = {'a.csv': 'text\nnaïve\n', 'a.jsonl': '{"text": "naïve"}\n'}.get(name, 'naïve')
+    path.write_text(text * 1, encoding=encoding)
+    sentence = f'{name} looks like {encoding}, not (utf-8|latin-1); set --encoding {encoding}$'
+    for wrong in ('utf-8', 'latin-1'):
+        with pytest.raises(UserError, match=sentence):
+            texts_of(path, wrong)
+    assert texts_of(path, encoding) == ['naïve']
+
+
+def test_a_zero_in_a_text_is_no_utf16(tmp_path):
+    (tmp_path / 'a.txt').write_text('to be\0or not to be')
+    assert texts_of(tmp_path / 'a.txt') == ['to be\0or not to be']
+    assert read_whole(tmp_path / 'a.txt') == 'to be\0or not to be'
+
+
+def test_a_column_where_there_is_none(folder):
+    files = find_files(folder)
+    check_column(files, 'text')
+    check_column(files[:1], None)
+    with pytest.raises(UserError, match='a.txt has no columns, .*; leave out --column text'):
+        check_column([folder / 'a.txt', folder / 'd' / 'e.md'], 'text')
+
+
 def test_utf16_is_text_where_it_is_asked_for(tmp_path):
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'a').write_text('naïve', encoding='utf-16')
@@ -95,13 +159,24 @@ def test_long_fields_are_for_its_own_tables_alone(tmp_path):
     'name, content, sentence',
     [
         ('a.csv', 'id,body\n1,x\n', 'line 2 has no column text, but: id, body; set --column'),
-        ('a.csv', 'id,text\n1\n', 'line 2 has None as text, which is no text; mend the row'),
+        (
+            'a.csv',
+            'id,text\n1\n',
+            'line 2 is broken: it has fewer fields than the first line names; mend the row',
+        ),
         ('a.csv', 'id,text\n1,"a\nb"\n2,c,d\n', 'line 4 is broken: it has more fields than'),
+        ('a.csv', 'id,text\n1,a\ntwo\n', 'line 3 is broken: it has fewer fields than'),
+        ('a.csv', 'text,text\na,b\n', 'line 1 is broken: it has the same name twice'),
+        ('a.jsonl', '{"text": "a"}\n{"tixt": "b"}\n', 'line 2 has no column text, but: tixt; set'),
+        ('a.jsonl', '{"text": "a", "text": "b"}\n', 'line 1 is broken: it has the same name tw'),
         ('a.csv', 'text\na\n"b"c\n', 'line 3 is broken: .*; mend the row'),
         ('a.csv', 'text\na\n"b\nc\n', 'line 3 is broken: unexpected end of data; mend'),
         ('a.jsonl', '{"text": "a"}\n{"b": "a", "c": 1}\n', 'line 2 has no column text, but: b, c'),
         ('a.jsonl', '{"text": "a"}\n\n{"text": oops}\n', 'line 3 is broken: Expecting value'),
         ('a.jsonl', '["text"]\n', 'line 1 is no JSON object; mend the row'),
+        ('a.jsonl', '[' * 100_000, 'line 1 is broken: maximum recursion depth exceeded'),
+        ('a.jsonl', '{"text": ' + '9' * 5000 + '}', 'line 1 is broken: Exceeds the limit'),
+        ('a.jsonl', f'{{"text": {[1] * 9999}}}', r'line 1 has .{1,99} as text, which is no te'),
         ('a.jsonl', '{"text": 5}\n', 'line 1 has 5 as text, which is no text; mend the row'),
         ('a.jsonl', '{"text": "\\ud800"}\n', 'line 1 has a lone surrogate in text; mend the row'),
     ],
@@ -141,8 +216,8 @@ def test_undecodable_bytes_in_other_encodings(tmp_path):
     path.write_bytes('x'.encode('utf-16') + b'\x00')
     with pytest.raises(UserError, match='is not utf-16 at byte 4; say what it is'):
         texts_of(path, 'utf-16')
-    for encoding in ('utf-99', 'hex'):
-        with pytest.raises(UserError, match=f"no encoding of text is called '{encoding}'; --enc"):
+    for encoding in ('utf-99', 'hex', '\udcff'):
+        with pytest.raises(UserError, match='no encoding of text is called .*; --encoding is'):
             texts_of(path, encoding)
 
 

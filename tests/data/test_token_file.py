@@ -2,9 +2,11 @@
 
 import errno
 import io
+import struct
 import subprocess
 import sys
 import zipfile
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -68,6 +70,62 @@ def test_an_npz_written_anew_while_it_is_read(tmp_path):
     np.savez(tmp_path / 'a.npz', np.array([1, 2, 3]))
     with pytest.raises(UserError, match='a.npz was written anew; run the same command again'):
         chunk[:]
+
+
+def test_each_chunk_is_checked_when_it_is_first_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(token_file, 'CHECKED_BYTES', 100)
+    path, summed = tmp_path / 'a.npz', []
+    np.savez(path, np.arange(40), np.arange(4000) % 512)  # zipfile checks what fits in 4096 bytes
+    content = bytearray(path.read_bytes())
+    content[content.index(np.array([351, 352]).tobytes(), 4500)] ^= 1  # another of the model's ids
+    path.write_bytes(content)
+    monkeypatch.setattr(token_file.zlib, 'crc32', lambda *args: summed.append(1) or crc32(*args))
+    sound, damaged = read_npz(path, 511)
+    summed.clear()
+    for _ in range(3):
+        assert sound[3:5].tolist() == [3, 4]
+    assert len(summed) == 1
+    for _ in range(2):
+        with pytest.raises(UserError, match='arr_1.npy does not have its checksum; run: python en'):
+            damaged[:2]
+
+
+def member(name, content):
+    return name, b'\x93NUMPY\1\0' + struct.pack('<H', len(content)) + content
+
+
+@pytest.mark.parametrize(
+    'header, sentence',
+    [
+        (b'(' * 9000, 'arr_0 has a header that cannot be read'),
+        (b"{'descr': '<u3', 'fortran_order': False, 'shape': (2,), }", 'of an unknown type'),
+        (b"{'descr': '<u2', 'fortran_order': False, 'shape': (-2,), }", 'a header that cannot'),
+        (b"{'descr': '<u2', 'fortran_order': False, 'shape': (9,), }", 'arr_0 is cut short'),
+    ],
+)
+def test_headers_that_lie(tmp_path, header, sentence):
+    with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as archive:
+        archive.writestr(*member('arr_0.npy', header))
+    with pytest.raises(UserError, match=f'holds no token chunks: .*{sentence}'):
+        read_npz(tmp_path / 'a.npz', 511)
+
+
+@pytest.mark.parametrize(
+    'offset, byte, sentence',
+    [
+        (8, 1, 'encrypted'),
+        (10, 99, 'compression method'),
+        (32, 55, 'it has more or less than its directory says'),  # a comment hides the next entry
+    ],
+)
+def test_a_directory_that_lies(tmp_path, offset, byte, sentence):
+    path = tmp_path / 'a.npz'
+    np.savez(path, *[np.arange(9)] * 3)
+    content = bytearray(path.read_bytes())
+    content[content.index(b'PK\1\2') + offset] = byte
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f'holds no token chunks: .*{sentence}.*; run: python enc'):
+        read_npz(path, 511)
 
 
 LIMITED = r"""

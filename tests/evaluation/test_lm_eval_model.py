@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from gpt2 import sample
+from gpt2 import sample, steps
 from gpt2.errors import UserError
 
 pytest.importorskip('lm_eval')
@@ -204,13 +204,13 @@ def test_misspelt_arguments_are_refused():
 
 
 def test_drawing_stops_with_the_answer(lm, monkeypatch):
-    drawn, draw_chunk = [], sample.draw_chunk
+    drawn, feed = [], sample.feed
     monkeypatch.setattr(
-        sample, 'draw_chunk', lambda *args, **kwargs: drawn.append(1) or draw_chunk(*args, **kwargs)
+        sample, 'feed', lambda *args, **kwargs: drawn.append(1) or feed(*args, **kwargs)
     )
     kwargs = {'until': ['\n'], 'max_gen_toks': 120, 'do_sample': False, 'temperature': 0}
     lm._generate([lm.tok_encode('ROMEO:')], kwargs, 0)
-    assert len(drawn) < 120 / sample.CHUNK
+    assert len(drawn) < 120 / steps.CHUNK
 
 
 def test_answers_end_where_they_are_to(lm):
@@ -226,9 +226,21 @@ def test_answers_end_where_they_are_to(lm):
 
 def test_an_answer_ends_at_the_end_of_text(lm, monkeypatch):
     ids = lm.enc.encode('Ay, my lord.')
-    answer = [*ids, lm.eot_token_id, *ids]
-    assert lm._ending(answer, ['xyz']) == ('Ay, my lord.', True)
-    assert lm._ending(ids, []) == ('Ay, my lord.', False)
+    answer = np.array([[*ids, lm.eot_token_id, *ids]], np.int32)
+    drawn = [sample.Drawn(answer, np.zeros(answer.shape, np.float32))]
+    monkeypatch.setattr(sample, 'generate', lambda *_, **__: iter(drawn))
+    kwargs = {'until': ['xyz'], 'max_gen_toks': 120, 'do_sample': False, 'temperature': 0}
+    assert lm._generate([ids], kwargs, 0) == ['Ay, my lord.']
+
+
+def test_a_task_may_ask_for_penalties(lm):
+    context, plain = 'ROMEO:\n', {'max_gen_toks': 60}
+    [whole] = lm.generate_until(instances('generate_until', (context, plain)))
+    kwargs = plain | {'repetition_penalty': 1.5, 'no_repeat_ngram_size': 2, 'top_k': 40}
+    [other] = lm.generate_until(instances('generate_until', (context, kwargs)))
+    ids = lm.enc.encode(context + other)
+    pairs = list(zip(ids, ids[1:], strict=False))
+    assert other != whole and len(set(pairs)) >= len(pairs) - 2  # encoded anew, some may differ
 
 
 def test_drawn_answers_depend_on_the_seed(lm):

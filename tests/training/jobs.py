@@ -22,7 +22,10 @@ def working_directory(tmp_path, monkeypatch):
     """One of the test's own; and what an interrupt does is what it was before."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('TF_CONFIG', raising=False)
-    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [
+        (number, signal.getsignal(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ]
     yield
     for number, handler in before:
         signal.signal(number, handler)

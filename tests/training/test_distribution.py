@@ -42,13 +42,13 @@ def start_two(tmp_path, other, addresses, monkeypatch):
     """Starts train.py on two workers, the chief first."""
     started = []
 
-    def start_two(second=None, **flags):
+    def start_two(second=None, typed=None, **flags):
         both = []
         for index, cwd in enumerate((tmp_path, other)):
             task = {'type': 'worker', 'index': index}
             config = {'cluster': {'worker': addresses}, 'task': task}
             monkeypatch.setenv('TF_CONFIG', json.dumps(config))
-            args = arguments(**flags, **(second or {} if index else {}))
+            args = typed or arguments(**flags, **(second or {} if index else {}))
             both.append(
                 subprocess.Popen(
                     [sys.executable, ROOT / 'train.py', *args],
@@ -106,11 +106,24 @@ def test_two_workers_are_one_process_with_twice_the_batch(run, start_two, tmp_pa
     assert weights(folder / 'killed', 20) == weights(folder / 'two', 20)
 
 
+def test_workers_take_the_flags_of_a_run_that_goes_on(run, start_two, tmp_path):
+    flags = {'max_steps': 2, 'accumulate_gradients': 3, 'dropout': 0.1, 'batch_size': 4}
+    done = run('train.py', *arguments(**flags))
+    assert done.returncode == 0, done.stderr
+    needed = [word for word in arguments() if re.match('--(dataset|model)', word)]
+    (chief, told, chief_errors), (worker, _, errors) = ends(
+        start_two(typed=[*needed, '--max_steps', '4'])
+    )
+    assert (chief_errors, errors, chief, worker) == ('', '', 0, 0)
+    assert '->' not in told and 'Going on with checkpoint/run1 after step 2' in told
+    before, after = (facts(tmp_path / 'checkpoint' / 'run1', step)['flags'] for step in (2, 4))
+    assert after == before | {'max_steps': 4}
+
+
 def test_the_commands_of_the_page(run, addresses, tmp_path):
     """As they stand, but for the addresses and the number of steps."""
-    [block] = re.findall(
-        r'^```shell\n(.*?)^```$', (ROOT / 'docs' / 'training.md').read_text(), re.M | re.S
-    )
+    page = (ROOT / 'docs' / 'training.md').read_text('utf-8')
+    block = re.search(r'^```shell\n(TF_CONFIG.*?)^```$', page, re.M | re.S)[1]
     np.savez(tmp_path / 'license.npz', np.arange(1000))
     both = []
     for command in block.replace('max_steps 100', 'max_steps 2').splitlines():

@@ -1,9 +1,11 @@
+import inspect
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from gpt2.errors import UserError
-from gpt2.training.flags import check_flags
+from gpt2.training.flags import check_flags, flags_of_run, tells_given
 from jobs import default_flags
 
 
@@ -35,3 +37,47 @@ def test_the_defaults_are_in_their_ranges():
 def test_out_of_range(flags, sentence):
     with pytest.raises(UserError, match=f'^{sentence}$'):
         check_flags(default_flags(dataset='a.txt', **flags))
+
+
+@tells_given
+def command(dataset: str | None = None, batch_size: int = 1, *, given=frozenset()):
+    return dataset, batch_size, set(given)
+
+
+def test_what_is_given_is_told_also_where_it_is_the_default():
+    assert list(inspect.signature(command).parameters) == ['dataset', 'batch_size']
+    assert command() == (None, 1, set())
+    assert command(batch_size=1) == (None, 1, {'batch_size'})
+    assert command('a', 2) == ('a', 2, {'dataset', 'batch_size'})
+    with pytest.raises(TypeError):
+        command(given=['dataset'])
+
+
+OWN = {'dataset': 'a.csv', 'column': 'text', 'learning_rate': 5e-4, 'max_steps': 9, 'gone': 1}
+OWN |= {'model_name': 'demo', 'seed': None, 'run_name': 'old', 'restore_from': 'scratch'}
+
+
+@pytest.mark.parametrize(
+    'typed, expected, said',
+    [
+        ({}, {}, []),
+        ({'learning_rate': 2e-5}, {'learning_rate': 2e-5}, ['learning_rate 0.0005 -> 2e-05']),
+        ({'dataset': 'a.csv'}, {}, []),  # as it was, and so is its column
+        ({'dataset': 'b'}, {'dataset': 'b', 'column': None}, ['dataset a.csv -> b', 'column te']),
+        ({'dataset': 'b', 'column': 'text'}, {'dataset': 'b'}, ['dataset a.csv -> b']),
+        ({'batch_size': 1}, {}, []),  # which runs of earlier versions may not have
+        ({'max_steps': 20, 'restore_from': 'run'}, {'max_steps': 20, 'restore_from': 'run'}, []),
+        ({'seed': 5}, {}, ["seed stays 7, the run's own"]),
+        ({'model_name': '117M'}, {}, ["model_name stays demo, the run's own"]),
+        ({'n_ctx': 64}, {'n_ctx': 64}, []),  # which was compared with the model's
+    ],
+)
+def test_a_run_goes_on_with_its_own_flags(typed, expected, said):
+    lines, flags = [], default_flags(run_name='new', **typed)
+    facts = {'flags': OWN, 'seed': 7}
+    found = flags_of_run(flags, typed, facts, lines.append)
+    own = {'dataset': 'a.csv', 'column': 'text', 'learning_rate': 5e-4, 'model_name': 'demo'}
+    own |= {'seed': 7, 'run_name': 'new'}
+    assert vars(found) == vars(default_flags()) | own | expected
+    assert len(lines) == len(said) and all(map(str.startswith, lines, said))
+    assert flags == SimpleNamespace(**vars(default_flags()) | {'run_name': 'new'} | typed)

@@ -1,10 +1,11 @@
+import contextlib
 import signal
 
 import pytest
 
 from gpt2.training.interrupts import Interrupts
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +43,22 @@ def test_the_patient_only_remember():
     with patient:
         signal.raise_signal(signal.SIGINT)
     assert patient.asked
+
+
+@pytest.mark.parametrize('hold', [False, True])
+def test_a_second_one_waits_until_the_run_is_saved(hold):
+    interrupts, saved = Interrupts(), []
+    with pytest.raises(KeyboardInterrupt):
+        with interrupts if hold else contextlib.nullcontext():
+            signal.raise_signal(signal.SIGHUP)
+    signal.raise_signal(signal.SIGHUP)
+    with pytest.raises(KeyboardInterrupt), interrupts:
+        signal.raise_signal(signal.SIGHUP)
+        saved.append(True)
+    assert saved == [True]
+
+
+def test_what_nohup_ignores_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Interrupts()
+    signal.raise_signal(signal.SIGHUP)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from conftest import DATA, new_trainer, steps
 from gpt2.params import flatten
-from gpt2.training.optimizer import BETA_1, BETA_2, EPSILON, GROW_AFTER, Optimizer
+from gpt2.training.optimizer import EPSILON, GROW_AFTER, Optimizer
 
 RATE = tf.constant(0.1)
 
@@ -17,18 +17,19 @@ def gradients(number):
     return [tf.constant([[0.1, 0.2], [-0.3, 0.0]]) * number, tf.constant([1.0, -2.0])]
 
 
-def test_adam_moves_as_its_paper_says():
-    found = variables()
-    optimizer = Optimizer('adam', found)
+@pytest.mark.parametrize('betas', [(0.9, 0.999), (0.9, 0.95), (0.0, 0.0)])
+def test_adam_moves_as_its_paper_says(betas):
+    found, (beta1, beta2) = variables(), betas
+    optimizer = Optimizer('adam', found, betas=betas)
     expected = {name: variable.numpy() for name, variable in found.items()}
     m, v = dict.fromkeys(found, 0), dict.fromkeys(found, 0)
     for number in (1, 2, 3):
         optimizer.apply(gradients(number), 1.0, RATE)
         for name, gradient in zip(found, gradients(number), strict=True):
             gradient = gradient.numpy()
-            m[name] = BETA_1 * m[name] + (1 - BETA_1) * gradient
-            v[name] = BETA_2 * v[name] + (1 - BETA_2) * gradient**2
-            rate = 0.1 * np.sqrt(1 - BETA_2**number) / (1 - BETA_1**number)
+            m[name] = beta1 * m[name] + (1 - beta1) * gradient
+            v[name] = beta2 * v[name] + (1 - beta2) * gradient**2
+            rate = 0.1 * np.sqrt(1 - beta2**number) / (1 - beta1**number)
             expected[name] = expected[name] - rate * m[name] / (np.sqrt(v[name]) + EPSILON)
     for name, variable in found.items():
         np.testing.assert_allclose(variable, expected[name], rtol=1e-4)

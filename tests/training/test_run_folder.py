@@ -1,34 +1,17 @@
+import errno
 import json
 
 import pytest
 import tensorflow as tf
+from runs import STATE, facts_of, start_of, tiny_hparams, tiny_params  # noqa: F401
 
-from conftest import DATA
-from gpt2.checkpoint import load_params
+from gpt2.checkpoint import load_params, save_params
 from gpt2.errors import UserError
 from gpt2.model_folder import find_model, load_hparams
-from gpt2.training.run_folder import RunFolder, Start, find_start
-
-STATE = {'optimizer/steps': tf.constant(3)}
+from gpt2.training.run_folder import RunFolder
 
 
-@pytest.fixture
-def hparams(tiny, monkeypatch):
-    """Of models/tiny in the working directory, which a run may start from."""
-    monkeypatch.chdir(tiny.parent.parent)
-    return load_hparams(tiny)
-
-
-@pytest.fixture
-def params(hparams):
-    return load_params(DATA / 'tiny-random', hparams)
-
-
-def start_of(run, restore_from='latest', **shape):
-    return find_start(run, restore_from, 'tiny', 'models', shape)
-
-
-@pytest.mark.parametrize('name', ['', '..', 'a/b', '../x', '/x'])
+@pytest.mark.parametrize('name', ['', '..', 'a/b', '../x', '/x', 'a\nb'])
 def test_a_run_name_names_a_folder(name):
     with pytest.raises(UserError, match='--run_name is the name of a folder in checkpoint, not'):
         RunFolder(name)
@@ -48,7 +31,7 @@ def test_begin_makes_model_folders(tiny, hparams):
 def test_begin_from_its_own_best_sets_the_old_aside(tiny, hparams, params, capsys):
     run, said = RunFolder('run1'), []
     run.begin(tiny, hparams, said.append)
-    run.save(3, params, STATE, {'step': 3}, keep=5)
+    run.save(3, params, STATE, facts_of(3), keep=5)
     (run.path.parent / 'run1.1').mkdir()
     run.begin(run.path / 'best', hparams, said.append)
     assert said == [
@@ -63,7 +46,7 @@ def test_save_keeps_what_was_written_last(tiny, hparams, params):
     run = RunFolder('run1')
     run.begin(tiny, hparams, print)
     for step in (7, 8, 2, 9):
-        run.save(step, params, STATE, {'step': step, 'average': [0.5, 1]}, keep=2)
+        run.save(step, params, STATE, facts_of(step), keep=2)
     found = {path.name.partition('.')[0] for path in run.path.glob('*-*')}
     assert found == {'model-2', 'model-9', 'state-2', 'state-9'}
     find_model('run1', 'checkpoint')
@@ -76,6 +59,45 @@ def test_save_keeps_what_was_written_last(tiny, hparams, params):
     assert not list(run.path.rglob('*.part'))
 
 
+@pytest.mark.parametrize(
+    'keep, saved, there',
+    [
+        (3, 8, {'model-6', 'model-8'}),
+        (2, 8, {'model-8'}),
+        (1, 8, {'model-8'}),  # which `checkpoint` names
+        (1, 4, {'model-4', 'model-8'}),  # and the one that was gone back to
+    ],
+)
+def test_what_is_to_go_makes_room_first(tiny, hparams, params, monkeypatch, keep, saved, there):
+    run, seen = RunFolder('run1'), []
+    run.begin(tiny, hparams, print)
+    for step in (4, 6, 8):
+        run.save(step, params, STATE, facts_of(step), keep=5)
+
+    def fill_the_disk(prefix, tensors):
+        seen.append({path.stem for path in run.path.glob('model-*.index')})
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('gpt2.checkpoint.write_tensors', fill_the_disk)
+    with pytest.raises(UserError, match='model-9 cannot be written: No space left on device; fre'):
+        run.save(9, params, STATE, facts_of(9), keep, saved)
+    assert seen == [there]
+    assert start_of(run).facts == facts_of(8)
+
+
+def test_models_of_another_program_stay(tiny, hparams, params):
+    run = RunFolder('run1')
+    run.begin(tiny, hparams, print)
+    save_params(run.path / 'model-1', params)
+    for name in ('model-2.data-00000-of-00001', 'state-3.json', 'state-4.index'):
+        (run.path / name).touch()  # no checkpoint, nor a part of one
+    (run.path / 'model-5.index').mkdir()
+    for step in (7, 8, 9):
+        run.save(step, params, STATE, facts_of(step), keep=1)
+    found = {path.name.partition('.')[0] for path in run.path.glob('*-*')}
+    assert found == {'model-1', 'model-5', 'model-9', 'state-9'}
+
+
 def test_one_training_at_a_time(hparams):
     run = RunFolder('run1')
     with run.lock():
@@ -84,41 +106,3 @@ def test_one_training_at_a_time(hparams):
         RunFolder('run2').lock()
     with run.lock():
         pass
-
-
-def test_a_run_starts_from_the_model_and_goes_on_from_its_own(tiny, hparams, params):
-    run = RunFolder('run1')
-    from_model = start_of(run)
-    assert (from_model.folder.name, from_model.prefix.name) == ('tiny', 'model.ckpt')
-    assert from_model.hparams == hparams and from_model.state is from_model.facts is None
-
-    run.begin(tiny, hparams, print)
-    for step in (2, 3):
-        run.save(step, params, STATE, {'step': step}, keep=5)
-    for restore_from, step in (('latest', 3), ('checkpoint/run1/model-2', 2), (run.path, 3)):
-        prefix, state = run.path / f'model-{step}', run.path / f'state-{step}'
-        found = start_of(run, str(restore_from))
-        assert found == Start(run.path, hparams, prefix, state, {'step': step})
-    assert start_of(run, 'fresh') == from_model
-    other = start_of(RunFolder('other'), 'checkpoint/run1/model-2')
-    assert other == Start(run.path, hparams, run.path / 'model-2')
-
-
-def test_from_scratch_has_the_vocabularys_size(hparams):
-    start = start_of(RunFolder('run1'), 'scratch', n_layer=5, n_embd=None)
-    assert start.prefix is None and (start.hparams.n_layer, start.hparams.n_vocab) == (5, 512)
-    assert start.hparams.n_embd == hparams.n_embd
-
-
-def test_what_a_run_cannot_start_from(tiny, hparams, params):
-    run = RunFolder('run1')
-    with pytest.raises(UserError, match='there is no lastest; set --restore_from to latest, fr'):
-        start_of(run, 'lastest')
-    layers = hparams.n_layer
-    with pytest.raises(UserError, match=f'has n_layer {layers}, not 99; leave out --n_layer, or'):
-        start_of(run, n_layer=99)
-    run.begin(tiny, hparams, print)
-    run.save(3, params, STATE, {'step': 3}, keep=5)
-    (run.path / 'state-3.json').write_text('{')
-    with pytest.raises(UserError, match='state-3.json is damaged: .*; restore from another check'):
-        start_of(run)

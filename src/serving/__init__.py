@@ -1,0 +1,1 @@
+"""The completions server: requests, a batch that they join and leave, OpenAI's API, the page."""
