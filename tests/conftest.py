@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,15 @@ def cache_folder(tmp_path_factory):
         folder = folder.parent  # all workers', each of whom has a folder of its own in there
     os.environ['XDG_CACHE_HOME'] = str(folder / 'cache')
     os.environ['XDG_STATE_HOME'] = str(folder / 'state')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def heard():
+    """Signals arrive as at a terminal, though what started the tests has them ignored: nohup does
+    so with SIGHUP, a shell with a background job's SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope='session', autouse=True)
