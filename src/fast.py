@@ -14,6 +14,7 @@ from .cache import Past
 
 FEW = 128  # rows: below, turned weights are multiplied from the left
 FEWER = 32  # rows: up to so many, whole numbers are multiplied as such
+SINGLY = 3  # rows: up to so many, low weights are read once for each
 QUERIES = 256  # whose attention weights exist at once
 
 
@@ -23,17 +24,14 @@ def on_gpu() -> bool:
 
 
 @functools.cache
-def multiplies_bfloat16() -> bool:
-    """Whether bfloat16 numbers are sooner multiplied as such than widened, where each is read once.
-
-    So it is on AMD's processors that have AVX-512 for it; on Intel's it takes a tenth longer.
-    """
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16: then it multiplies such twice as fast
+    as float32, where each number is used many times."""
     try:
         with open('/proc/cpuinfo', encoding='utf-8') as file:
-            cpu = file.read(10_000)
+            return 'avx512_bf16' in file.read(10_000)
     except OSError:
         return False
-    return 'AuthenticAMD' in cpu and 'avx512_bf16' in cpu
 
 
 class Int8(NamedTuple):
@@ -44,6 +42,10 @@ class Int8(NamedTuple):
 
     rows: tf.Tensor
     scale: tf.Tensor
+
+    @property
+    def dtype(self):
+        return self.rows.dtype
 
 
 def embed(wte, X):
@@ -59,22 +61,25 @@ def linear(x, w, b):
     w is [1, in, out] as in a checkpoint, or as weights.for_sampling lays it out: [out, in], or
     its columns cut into [pieces, out, in / pieces]; or Int8 of either.
     """
-    if isinstance(w, Int8):
-        return linear(x, w.rows, b / w.scale) * w.scale
-    if len(w.shape) == 3 and w.shape[0] == 1:
-        if w.dtype == x.dtype:
-            return tf.matmul(x, w[0]) + b
-        y = low_product(x, w[0])
-    elif w.dtype == x.dtype:
-        if few(x):
-            return tf.transpose(tf.matmul(w, x, transpose_b=True) - (-b[:, None]))
-        y = tf.matmul(x, w, transpose_b=True)
-    else:
-        pieces = tf.unstack(w) if len(w.shape) == 3 else [w]
-        parts = zip(tf.split(x, len(pieces), axis=1), pieces, strict=True)
-        y = summed([low_product(a, piece, transpose_b=True) for a, piece in parts])
+    if w.dtype == x.dtype and len(w.shape) == 3:
+        return tf.matmul(x, w[0]) + b
+    if w.dtype == x.dtype and few(x):
+        return tf.transpose(tf.matmul(w, x, transpose_b=True) - (-b[:, None]))
     # Not + b: XLA would add it within the product of a single x, far slower.
-    return y - (-b)
+    return product(x, w) - (-b)
+
+
+def product(x, w):
+    """`x @ w`, for w as `linear` has it."""
+    if isinstance(w, Int8):
+        return product(x, w.rows) * w.scale
+    if w.dtype == x.dtype:
+        return tf.matmul(x, w, transpose_b=True)
+    if len(w.shape) == 3 and w.shape[0] == 1:
+        return low_product(x, w[0])
+    pieces = tf.unstack(w) if len(w.shape) == 3 else [w]
+    parts = zip(tf.split(x, len(pieces), axis=1), pieces, strict=True)
+    return summed([low_product(a, piece, transpose_b=True) for a, piece in parts])
 
 
 def few(x) -> bool:
@@ -91,16 +96,31 @@ def summed(parts: list):
 
 def low_product(x, w, transpose_b: bool = False):
     """`x @ w`, where w is stored in a lower type than x; the result has the type of x."""
-    on_cpu, rows = not on_gpu(), x.shape[0]
-    if on_cpu and w.dtype == tf.int8 and rows is not None and 1 < rows <= FEWER:
+    rows = x.shape[0]
+    if on_gpu():
+        dtype = x.dtype if w.dtype == tf.int8 else w.dtype
+    elif rows == 1:
+        x, dtype = alone(x), x.dtype  # widened as it is read
+    elif rows is not None and rows <= SINGLY:
+        return tf.concat([low_product(row, w, transpose_b) for row in tf.split(x, rows)], 0)
+    elif w.dtype == tf.int8 and rows is not None and rows <= FEWER:
         return whole_product(x, w)
-    widened = w.dtype == tf.float16 or rows == 1 and not multiplies_bfloat16()
-    if w.dtype == tf.int8 or on_cpu and widened:
-        return tf.matmul(x, tf.cast(w, x.dtype), transpose_b=transpose_b)  # as fast as it is read
-    low = tf.cast(x, w.dtype)
-    if few(x):
-        return wide_product(low, w, transpose_b=transpose_b)
-    return tf.cast(tf.matmul(low, w, transpose_b=transpose_b), x.dtype)
+    elif w.dtype == tf.int8 and has_bfloat16():
+        dtype = tf.bfloat16  # which has room for 8 bits
+    else:
+        dtype = w.dtype if w.dtype == tf.bfloat16 else x.dtype
+    low, same = tf.cast(x, dtype), tf.cast(w, dtype)
+    if few(x) or w.dtype == tf.int8:
+        return wide_product(low, same, transpose_b=transpose_b)
+    return tf.cast(tf.matmul(low, same, transpose_b=transpose_b), x.dtype)
+
+
+def alone(x):
+    """`x`, as a kernel of its own: XLA would compute what x comes from anew for each row of w.
+
+    It does not do so with what is divided; and that this is by 1, it cannot know.
+    """
+    return x / tf.where(x[0, 0] == x.dtype.min, 2.0, 1.0)
 
 
 def wide_product(a, b, transpose_b: bool = False):
@@ -138,14 +158,11 @@ def unembed(h, wte):
     GPT-2's lie around -100, where bfloat16 has steps of a half: rounded, one in eight of the most
     probable tokens would be another.
     """
-    if isinstance(wte, Int8):
-        return low_product(h, wte.rows, transpose_b=True) * wte.scale
     if h.dtype == wte.dtype:
         return wide_product(h, wte, transpose_b=True)
-    many = h.shape[0] != 1 or multiplies_bfloat16()
-    if on_gpu() or (many and wte.dtype == tf.bfloat16):
+    if on_gpu() or (h.shape[0] != 1 and wte.dtype == tf.bfloat16):
         return wide_product(tf.cast(h, wte.dtype), wte, transpose_b=True)
-    return tf.matmul(h, tf.cast(wte, h.dtype), transpose_b=True)
+    return product(h, wte)
 
 
 def scores(q, k, past, window=None):

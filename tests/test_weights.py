@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import DATA
-from gpt2 import fast, weights
+from gpt2 import weights
 from gpt2.checkpoint import load_params
 from gpt2.fast import linear
 from gpt2.model import model
@@ -27,13 +27,9 @@ def test_logits_are_those_of_the_checkpoint(golden, precision, tolerance):
     assert precision == 'float32' or difference > 1e-5  # it is really lower
 
 
-@pytest.mark.parametrize('multiplies', [True, False])
 @pytest.mark.parametrize('batch, sequence', [(1, 1), (2, 24), (2, 64)])
-def test_bfloat16_products_of_one_few_and_many_rows(
-    golden, batch, sequence, multiplies, monkeypatch
-):
+def test_bfloat16_products_of_one_few_and_many_rows(golden, batch, sequence):
     """Each way to multiply gives what float32 does with the same rounded parameters."""
-    monkeypatch.setattr(fast, 'multiplies_bfloat16', lambda: multiplies)
 
     def rounded(name, value):
         whole = len(value.shape) == 1 or name == 'wpe'
@@ -44,9 +40,7 @@ def test_bfloat16_products_of_one_few_and_many_rows(
         model(load_params(DATA / 'tiny-random', HPARAMS, convert), HPARAMS, tokens)['logits']
         for convert in (rounded, for_sampling('bfloat16'))
     )
-    np.testing.assert_allclose(
-        logits, expected, atol=1e-5 if sequence == 1 and not multiplies else 0.1
-    )
+    np.testing.assert_allclose(logits, expected, atol=1e-5 if sequence == 1 else 0.1)
 
 
 def test_types_and_shapes():
@@ -78,14 +72,13 @@ def test_int8_rows():
 @pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
 @pytest.mark.parametrize('rows', [1, 3, 200])
 def test_long_rows_are_cut_and_multiplied_alike(monkeypatch, precision, rows):
-    monkeypatch.setattr(fast, 'multiplies_bfloat16', lambda: False)
     monkeypatch.setattr(weights, 'WIDENED', 50)
     w = tf.random.stateless_normal([1, 96, 7], [1, 2])
     x, b = tf.random.stateless_normal([rows, 96], [3, 4]), tf.range(7.0)
     cut = for_sampling(precision)('h0/mlp/c_proj/w', w)
     assert cut.shape == (2, 7, 48) and cut.dtype == precision
     exact = tf.matmul(x, tf.cast(tf.cast(w[0], precision), tf.float32)) + b
-    np.testing.assert_allclose(linear(x, cut, b), exact, atol=1e-4 if rows == 1 else 0.2)
+    np.testing.assert_allclose(linear(x, cut, b), exact, atol=1e-4 if rows <= 3 else 0.2)
 
 
 @pytest.mark.parametrize('rows', [1, 3, 200])
@@ -97,4 +90,4 @@ def test_long_rows_in_int8_are_cut(monkeypatch, rows):
     cut = for_sampling('int8')('h0/mlp/c_proj/w', w)
     assert cut.rows.shape == (2, 7, 48) and cut.rows.dtype == tf.int8
     np.testing.assert_allclose(linear(x, cut, b), linear(x, whole, b), atol=1e-3)
-    np.testing.assert_allclose(linear(x, cut, b), x @ w[0] + b, atol=0.3)
+    np.testing.assert_allclose(linear(x, cut, b), x @ w[0] + b, atol=0.4)

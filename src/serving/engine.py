@@ -29,9 +29,9 @@ class Engine:
     def __init__(self, model: Model, rows: int = 8, most_waiting: int = 64):
         self.model, self.most_waiting = model, most_waiting
         params, hparams, _ = model
-        memory = programs.memory_of(hparams, rows)
+        self.memory = programs.memory_of(hparams, rows)
         self.programs = {
-            size: programs.programs(params, hparams, programs.up_to(memory, size))
+            size: programs.programs(params, hparams, programs.up_to(self.memory, size))
             for size in programs.sizes(hparams)
         }
         # Of how many rows a token is computed, by the last one that runs: few, as all are compiled.
@@ -118,6 +118,7 @@ class Engine:
         """Read one piece of one prompt, and draw a token of each text that is read; more, where
         nobody has a prompt to be read, and none is to go on after its last half."""
         n_ctx = self.model.hparams.n_ctx
+        self._close_up()
         if reading := [row for row in self.slots if row and not self._is_read(row)]:
             self._read(min(reading, key=lambda row: row.came))
         ready = [row for row in self.slots if row and self._is_read(row)]
@@ -133,6 +134,7 @@ class Engine:
         pieces = sorted({min(n, self.model.hparams.n_ctx) for n in PIECES})
         works = [(self._run_step, n, size, 1) for n in self.counts for size in self.programs]
         works += [(self._run_read, 0, 0, n, size, True) for n in pieces for size in self.programs]
+        works.append((programs.move, self.memory, tf.constant(0), tf.constant(0)))
         with tqdm(works, 'Compiling', unit=' programs', leave=False, disable=None) as bar:
             for work, *given in bar:
                 work(*given)
@@ -160,6 +162,23 @@ class Engine:
         self.rows.start[slot] = len(row.context)
         self.settings.clear()
         self.metrics.prompt_tokens += len(row.context)
+
+    def _close_up(self) -> None:
+        """Move the last row to the first free place, where fewer are then computed."""
+        last = max(row.slot for row in self.slots if row)
+        while self._count(self.running) < self._count(last + 1):
+            row, free = self.slots[last], self.slots.index(None)
+            programs.move(self.memory, tf.constant(last), tf.constant(free))
+            for values in self.rows:
+                values[free] = values[last]
+            self._free(row)
+            self.slots[free], row.slot = row, free
+            self.settings.clear()
+            last = max(row.slot for row in self.slots if row)
+
+    def _count(self, rows: int) -> int:
+        """Of how many rows a token is computed, where so many are wanted."""
+        return next(count for count in self.counts if count >= rows)
 
     def _write(self, slot: int, ids: Sequence[int]) -> None:
         """A text of which nothing is read."""
@@ -211,7 +230,7 @@ class Engine:
             uniforms = row.uniforms[len(row.text.tokens) :][:STEPS]
             self.rows.uniform[row.slot, : len(uniforms)] = uniforms
         size = self._size(steps + max(int(self.rows.filled[row.slot]) for row in ready))
-        count = next(count for count in self.counts if count > ready[-1].slot)
+        count = self._count(ready[-1].slot + 1)
         drawn = [x.tolist() for x in self._run_step(count, size, steps)]
         for row in ready:
             tokens, log_probs, *best = (x[row.slot] for x in drawn)

@@ -18,7 +18,7 @@ from ..processors import NEVER, min_p_logits, penalised
 from ..sample import draw, top_p_logits
 from ..steps import Written, append, fed, one_block
 
-PIECES = (32, 128)  # tokens of a prompt that are read at once
+PIECES = (32, 64, 128)  # tokens of a prompt that are read at once
 SHORT = 256  # positions of the first segment
 SORTED = 64  # the most that is asked for as top_k, nearly always
 BEST = 5  # most probable tokens that are told
@@ -162,6 +162,13 @@ def extend_ring(ring, present, row, filled):
         place = (tf.range(size) - filled) % size
         moved = tf.gather(new[0], tf.minimum(place, some - 1), axis=1)
         variable[row].assign(tf.where((place < some)[:, None], moved, variable[row]))
+
+
+@tf.function(autograph=False)
+def move(memory, source, target):
+    """Have row `target` of the memory hold what `source` does."""
+    for variable in tf.nest.flatten(memory):
+        variable[target].assign(variable[source])
 
 
 @tf.function(jit_compile=True, autograph=False)

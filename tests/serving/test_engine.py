@@ -186,6 +186,21 @@ def test_who_leaves_frees_a_place_at_once(model, engine):
     assert waiting[0].text.ended == 'length'
 
 
+@pytest.mark.parametrize('pieces', [1, 3])  # one: while its prompt is yet read
+def test_the_last_one_takes_a_place_that_is_free(model, engine, pieces):
+    long = row(model, [5] * 200, length=30, seed=3, top_k=5)
+    others = [row(model, [6], length=40, seed=i) for i in range(3)]
+    engine.submit([*others, long])
+    for _ in range(pieces):
+        engine._admit()
+        engine.advance()
+    assert long.slot == 3 and engine._is_read(long) == (pieces > 1)
+    engine.leave(others)
+    settle(engine)
+    assert long.slot == 0
+    assert long.text.tokens == sampled(model, [5] * 200, length=30, seed=3, top_k=5).tokens
+
+
 def test_a_small_request_does_not_wait_for_all_of_a_large_one(model, engine):
     many = [row(model, [5], length=8, seed=i) for i in range(20)]
     few = [row(model, [6], length=8, seed=1)]
@@ -233,7 +248,7 @@ def test_a_failure_ends_its_texts_alone(model, engine, monkeypatch, capsys):
 
 def test_all_is_compiled_beforehand(model, engine):
     engine.compile()
-    counts = [programs.score]
+    counts = [programs.score, programs.move]
     counts += [function for some in engine.programs.values() for function in some]
     before = [function.experimental_get_tracing_count() for function in counts]
     for context in ([5], [5] * 40, [5] * 200):
