@@ -13,7 +13,7 @@ import tensorflow as tf
 from .cache import Past
 
 FEW = 128  # rows: below, turned weights are multiplied from the left
-FEWER = 32  # rows: up to so many, whole numbers are multiplied as such
+FEWER = 32  # rows: below, whole numbers are multiplied as such
 SINGLY = 3  # rows: up to so many, low weights are read once for each
 QUERIES = 256  # whose attention weights exist at once
 
@@ -95,7 +95,7 @@ def summed(parts: list):
 
 
 def low_product(x, w, transpose_b: bool = False):
-    """`x @ w`, where w is stored in a lower type than x; the result has the type of x."""
+    """`x @ w`, in float32, where w is stored in a lower type than x."""
     rows = x.shape[0]
     if on_gpu():
         dtype = x.dtype if w.dtype == tf.int8 else w.dtype
@@ -103,16 +103,13 @@ def low_product(x, w, transpose_b: bool = False):
         x, dtype = alone(x), x.dtype  # widened as it is read
     elif rows is not None and rows <= SINGLY:
         return tf.concat([low_product(row, w, transpose_b) for row in tf.split(x, rows)], 0)
-    elif w.dtype == tf.int8 and rows is not None and rows <= FEWER:
+    elif w.dtype == tf.int8 and rows is not None and rows < FEWER:
         return whole_product(x, w)
     elif w.dtype == tf.int8 and has_bfloat16():
         dtype = tf.bfloat16  # which has room for 8 bits
     else:
         dtype = w.dtype if w.dtype == tf.bfloat16 else x.dtype
-    low, same = tf.cast(x, dtype), tf.cast(w, dtype)
-    if few(x) or w.dtype == tf.int8:
-        return wide_product(low, same, transpose_b=transpose_b)
-    return tf.cast(tf.matmul(low, same, transpose_b=transpose_b), x.dtype)
+    return wide_product(tf.cast(x, dtype), tf.cast(w, dtype), transpose_b=transpose_b)
 
 
 def alone(x):

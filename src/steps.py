@@ -13,7 +13,8 @@ from .model import block, hidden, predict
 
 CHUNK = 16  # most tokens fed between two returns to Python, where Ctrl-C is heard
 
-one_block = tf.function(block, autograph=False)  # traced once, not n_layer times
+# Traced once, not n_layer times, and compiled.
+one_block = tf.function(block, autograph=False, jit_compile=True)
 
 
 class Written(NamedTuple):
@@ -106,7 +107,9 @@ def read_anew(params, hparams: HParams, memory, rows: Sequence[int], contexts) -
 
 @tf.function(autograph=False)
 def forward(params, hparams, X):
-    """Each block's keys and values of X [batch, n]. Not compiled: a few prompts are sooner read."""
+    """Each block's keys and values of X [batch, n]. One block is compiled, not all as one: that
+    takes as long as a few prompts.
+    """
     return hidden(params, hparams, X, block=one_block)[1]
 
 

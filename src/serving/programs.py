@@ -125,8 +125,9 @@ class Programs(NamedTuple):
 
 
 def programs(params, hparams: HParams, memory) -> Programs:
-    """Reading is not compiled, as steps.forward is not, nor is writing: XLA would copy all of the
-    memory. What is the same in each call is no argument: 150 take as long as a tenth of a token.
+    """Of reading each block is compiled, as in steps.forward, and of writing nothing: XLA would
+    copy all of the memory. What is the same in each call is no argument: 150 take as long as a
+    tenth of a token.
     """
     return Programs(
         tf.function(lambda *given: read(params, hparams, memory, *given), autograph=False),
@@ -141,27 +142,8 @@ def read(params, hparams, memory, row, filled, X):
     """Read tokens X [1, n] of one row behind its first `filled`; what `hidden` gives for them."""
     pasts = pasts_of(memory, hparams, filled, lambda x: tf.gather(x, row[None]))
     h, presents = hidden(params, hparams, X, pasts, block=one_block)
-    for layer, (block, present) in enumerate(zip(memory, presents, strict=True)):
-        if hparams.window_of(layer):
-            extend_ring(block[0], present, row, filled)
-            continue
-        for start, *variables in segments_of(block):
-            first = filled - start
-            low, high = (
-                tf.clip_by_value(x, 0, variables[0].shape[2]) for x in (first, first + X.shape[1])
-            )
-            for variable, new in zip(variables, present, strict=True):
-                variable[row, :, low:high].assign(new[0, :, low - first : high - first])
+    write(hparams, memory, presents, filled[None], X.shape[1], row)
     return h[0]
-
-
-def extend_ring(ring, present, row, filled):
-    """Write what is new of one row behind its first `filled` positions."""
-    for variable, new in zip(ring, present, strict=True):
-        size, some = variable.shape[2], new.shape[2]
-        place = (tf.range(size) - filled) % size
-        moved = tf.gather(new[0], tf.minimum(place, some - 1), axis=1)
-        variable[row].assign(tf.where((place < some)[:, None], moved, variable[row]))
 
 
 @tf.function(autograph=False)
@@ -210,10 +192,11 @@ def feed(params, hparams, memory, rows: Rows, settings: Settings, count):
     return (tokens, written.log_probs, *written.best), recent
 
 
-def write(hparams, memory, presents, filled, count):
-    """Keep the presents of `count` tokens of each row, behind those filled [rows]."""
+def write(hparams, memory, presents, filled, count, first=0):
+    """Keep the presents of `count` tokens of each row, from the `first` on, behind those filled
+    [rows]."""
     indices = {}  # the same in many blocks
-    steps = tf.range(STEPS)
+    steps = tf.range(presents[0][0].shape[2])
     for layer, (block, present) in enumerate(zip(memory, presents, strict=True)):
         ring = hparams.window_of(layer) is not None
         for start, *variables in segments_of(block):
@@ -221,18 +204,20 @@ def write(hparams, memory, presents, filled, count):
             if (ring, start) not in indices:
                 place = filled[:, None] + steps
                 place = place % size if ring else place - start
-                indices[ring, start] = indices_of(tf.where(steps < count, place, -1), heads, size)
+                place = tf.where(steps < count, place, -1)
+                indices[ring, start] = indices_of(place, first, heads, size)
             some, index = indices[ring, start]
             for variable, new in zip(variables, present, strict=True):
                 new = tf.gather_nd(tf.transpose(new, [0, 2, 1, 3]), some)
                 variable.scatter_nd_update(index, new)
 
 
-def indices_of(place, heads: int, size: int):
+def indices_of(place, first, heads: int, size: int):
     """Which of place [rows, steps] are in a segment, as (row, step), and (row, head, place) there
-    [..., heads, 3]."""
+    [..., heads, 3], the rows counted from the `first` on."""
     some = tf.where((place >= 0) & (place < size))
-    row, head = tf.meshgrid(tf.cast(some[:, 0], tf.int32), tf.range(heads), indexing='ij')
+    row = first + tf.cast(some[:, 0], tf.int32)
+    row, head = tf.meshgrid(row, tf.range(heads), indexing='ij')
     place = tf.repeat(tf.gather_nd(place, some)[:, None], heads, 1)
     return some, tf.stack([row, head, place], -1)
 
