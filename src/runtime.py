@@ -78,7 +78,8 @@ def _import_quietly() -> None:
     with tempfile.TemporaryFile('w+') as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
-            import tensorflow as tf
+            with _without('keras.src'):  # half of TensorFlow's import, and nothing here needs it
+                import tensorflow as tf
 
             tf.get_logger().setLevel('ERROR')
             tf.config.list_physical_devices()  # the search for a GPU is what chatters most
@@ -92,6 +93,19 @@ def _import_quietly() -> None:
             os.dup2(terminal, 2)
             os.close(terminal)
             print('\r' + ' ' * len(message) + '\r' if message else '', end='', file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Importing it fails in here, as where it is not installed; who asks for it later gets it."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _say_devices(precision: str, training: bool) -> None:

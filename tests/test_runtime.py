@@ -1,7 +1,9 @@
 """TensorFlow's start: what it sets, what it says, and what becomes of its complaints."""
 
 import os
+import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -117,6 +119,21 @@ def test_code_is_kept_for_one_kind_of_card(tmp_path, monkeypatch):
         folders.add(compilations._folder('', cards))
         folders.add(compilations._folder('--xla_flag', cards))
     assert len(folders) == 5
+
+
+def test_keras_comes_when_it_is_asked_for():
+    program = """
+        import sys
+        from gpt2 import runtime
+        runtime.start()
+        assert not [name for name in sys.modules if name.split('.')[0] == 'keras']
+        import tensorflow as tf
+        from tensorflow.keras import layers
+        print(layers.Dense(3)(tf.ones([1, 2])).shape, tf.keras.optimizers.Adam.__name__)
+    """
+    command = [sys.executable, '-c', textwrap.dedent(program)]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert output.stdout == '(1, 3) Adam\n', output.stderr
 
 
 def test_no_home_is_no_error(monkeypatch):
