@@ -181,8 +181,46 @@ def test_a_path_is_a_name(a_run, tmp_path, above, name, prefix):
 def test_an_older_step_needs_no_checkpoint_file(a_run):
     (a_run / 'checkpoint').unlink()
     assert find_prefix('checkpoint/recipes/model-50') == a_run / 'model-50'
-    with pytest.raises(UserError, match='recipes/checkpoint is missing'):
+    with pytest.raises(UserError, match='recipes/checkpoint is missing; there: model.ckpt, '):
         find_prefix('checkpoint/recipes')
+
+
+def leave(folder, *names):
+    """Delete a folder's checkpoints but those of `names`."""
+    for path in [*folder.glob('model*'), *folder.glob('state-*')]:
+        if path.name.partition('.')[0] not in names:
+            path.unlink()
+
+
+@pytest.mark.parametrize('missing', ['model-100.index', 'model-100.data-00000-of-00001'])
+@pytest.mark.parametrize(
+    'best, sentence',
+    [
+        (['model-50'], 'there: checkpoint/recipes/best/model-50; set --model_name or --restore'),
+        ([], 'start the run anew with --restore_from fresh, for no whole checkpoint of it is left'),
+    ],
+)
+def test_the_only_checkpoint_of_a_run_is_broken(a_run, missing, best, sentence):
+    leave(a_run, 'model-100')
+    leave(a_run / 'best', *best)
+    (a_run / missing).unlink()
+    with pytest.raises(UserError, match=f'model-100.* is missing; {sentence}'):
+        find_prefix('checkpoint/recipes')
+    for name in best:
+        assert find_prefix(f'checkpoint/recipes/best/{name}').name == name
+
+
+def test_a_runs_best_is_mended_by_the_run(a_run):
+    best = a_run / 'best'
+    (best / 'vocab.bpe').unlink()
+    with pytest.raises(UserError, match=r'vocab\.bpe is missing; run: cp checkpoint/r') as caught:
+        find_prefix('checkpoint/recipes/best')
+    subprocess.run(str(caught.value).partition('run: ')[2], shell=True, check=True)
+    assert find_prefix('checkpoint/recipes/best') == best / 'model-100'
+    leave(a_run, 'model-50', 'model-100')
+    leave(best)
+    sentence = 'there: checkpoint/recipes/model-50, checkpoint/recipes/model-100; set --model_name'
+    assert model_folder.how_to_mend_checkpoint(best / 'model-7').startswith(sentence)
 
 
 def test_the_models_folder_comes_before_a_path(a_run):
