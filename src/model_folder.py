@@ -94,14 +94,15 @@ def _check_files(path: Path, files) -> Path:
     if (own := vocabulary_of(folder)) != VOCABULARY:
         files = [*own, *(name for name in files if name not in VOCABULARY)]
     for name in files:
-        if not (folder / name).exists() and (name != 'checkpoint' or path == folder):
+        if not (folder / name).is_file() and (name != 'checkpoint' or path == folder):
             if name not in own and _is_untrained(folder):
                 mend = how_to_train(folder)
             elif name == 'checkpoint':
                 mend = how_to_mend_checkpoint(folder / name)
             else:
                 mend = how_to_mend(folder)
-            raise UserError(f'{folder / name} is missing; {mend}')
+            what = 'is no file' if (folder / name).exists() else 'is missing'
+            raise UserError(f'{folder / name} {what}; {mend}')
     if 'checkpoint' in files:
         checkpoint_prefix(path)
     return folder

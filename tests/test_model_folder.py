@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -75,6 +76,14 @@ def test_a_missing_file(tiny, name):
     (folder / name).unlink()
     with pytest.raises(UserError, match=f'{name} is missing; run: python download_model.py 124M'):
         find_model('124M', folder.parent)
+
+
+@pytest.mark.parametrize('name', ['encoder.json', 'hparams.json'])
+def test_what_is_no_file_is_not_waited_for(tiny, name):
+    (tiny / name).unlink()
+    os.mkfifo(tiny / name)
+    with pytest.raises(UserError, match=f'{name} is no file; put the files of'):
+        find_model('tiny', tiny.parent)
 
 
 def test_load_hparams(tiny):
