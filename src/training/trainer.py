@@ -61,10 +61,12 @@ class Trainer:
         # compiles what they do alone.
         compiled = on_gpu()
         self.compiled_step = tf.function(
-            self._all_replicas_step, jit_compile=compiled and self.replicas == 1
+            self._all_replicas_step, jit_compile=compiled and self.replicas == 1, autograph=False
         )
-        self.compiled_gradients = tf.function(self._gradients, jit_compile=compiled)
-        self.compiled_loss = tf.function(self._loss, jit_compile=compiled)
+        self.compiled_gradients = tf.function(
+            self._gradients, jit_compile=compiled, autograph=False
+        )
+        self.compiled_loss = tf.function(self._loss, jit_compile=compiled, autograph=False)
 
     def _local(self, variable):
         """This process's own first copy of a variable, or of a result."""
