@@ -203,7 +203,8 @@ def load_hparams(folder) -> HParams:
     try:
         hparams = default_hparams().override_from_dict(parse_object(path.read_bytes()))
     except (OSError, ValueError) as error:
-        raise UserError(f'{path} cannot be read: {error}; {how_to_mend(folder)}') from error
+        mend = what_mends(error, how_to_mend(folder))
+        raise UserError(f'{path} cannot be read: {error}; {mend}') from error
     if not hparams.n_vocab:
         raise UserError(f'{path} does not say n_vocab; {how_to_mend(folder)}')
     return hparams
@@ -253,9 +254,8 @@ def _latest(folder: Path) -> str:
     try:
         lines = re.findall(r'^(\w+): "([^"\0-\x1f\x7f-\x9f]+)"\s*$', path.read_text('utf-8'), re.M)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'{path} cannot be read: {error}; {how_to_mend_checkpoint(path)}'
-        ) from error
+        mend = what_mends(error, how_to_mend_checkpoint(path))
+        raise UserError(f'{path} cannot be read: {error}; {mend}') from error
     # Beside it, also when the folder was written elsewhere.
     names = [(key, re.split(r'[/\\]', name)[-1]) for key, name in lines]
     names = [(key, name) for key, name in names if name]

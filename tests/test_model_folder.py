@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpt2 import model_folder
+from gpt2.encoder import read_encoder
 from gpt2.errors import UserError
 from gpt2.model_folder import checkpoint_prefix, find_model, find_prefix, load_hparams
 
@@ -108,6 +110,17 @@ def test_checkpoint_prefix(tiny):
     (tiny / 'checkpoint').write_text('<Error/>')
     with pytest.raises(UserError, match='names no checkpoint'):
         checkpoint_prefix(tiny)
+
+
+def test_a_file_that_may_not_be_read_is_not_damaged(tiny, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    for method in ('read_bytes', 'read_text'):
+        monkeypatch.setattr(Path, method, refuse)
+    for read in (load_hparams, checkpoint_prefix, read_encoder):
+        with pytest.raises(UserError, match='Permission denied.*; choose another place or change'):
+            read(tiny)
 
 
 def copy_checkpoint(folder, name):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ..checkpoint import UNREADABLE, restore
+from ..checkpoint import UNREADABLE, check_allowed, restore
 from ..errors import UserError
 from ..fast import on_gpu
 from ..hparams import HParams
@@ -162,6 +162,7 @@ class Trainer:
                     if f'optimizer/{name}' in found or name not in SCALE:
                         values[name] = restore(prefix, f'optimizer/{name}', value.dtype)
         except UNREADABLE as error:
+            check_allowed(prefix, error)
             raise UserError(
                 f'{prefix} is damaged, or the state of another --optimizer or of other layers; '
                 "repeat the run's flags"
