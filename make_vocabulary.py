@@ -2,6 +2,7 @@
 """Makes a byte-level BPE vocabulary of a text's own, to train a model from scratch."""
 
 import json
+import shlex
 from pathlib import Path
 
 from gpt2 import cli, files
@@ -64,7 +65,9 @@ def make_vocabulary(
         aside.with_name('vocab.bpe').write_bytes('\n'.join(lines).encode())
         aside.write_bytes(json.dumps(encoder).encode())
     print(f'{folder}: {len(encoder):,} tokens')
-    print(f'Try: python encode.py {text} {Path(text).stem}.npz --model_name {model_name}')
+    words = ['python', 'encode.py', text, f'{Path(text).stem}.npz', '--model_name', model_name]
+    words += [] if models_dir == 'models' else ['--models_dir', models_dir]
+    print(f'Try: {shlex.join(map(str, words))}')
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from . import files, runtime
-from .errors import UserError
+from .errors import REFUSED, UserError, what_mends
 from .hparams import HParams
 from .model_folder import checkpoint_prefix, how_to_mend, how_to_mend_checkpoint
 from .params import flatten, nest, param_shapes
@@ -62,11 +62,22 @@ def reading(prefix: Path) -> Iterator[None]:
     except UNREADABLE as error:
         if runtime.is_little_memory(error):
             raise
-        reason = re.sub(r'\{\{.*?\}\}\s*|\s*\[Op:.*', '', str(error).partition('\n')[0])
-        if isinstance(error, tf.errors.PermissionDeniedError):
-            raise UserError(f'{reason}; change its permissions') from error
+        check_allowed(prefix, error)
         mend = how_to_mend_checkpoint(prefix)
-        raise UserError(f'{prefix} is damaged ({reason}); {mend}') from error
+        raise UserError(f'{prefix} is damaged ({reason_of(error)}); {mend}') from error
+
+
+def check_allowed(prefix: Path, error: Exception) -> None:
+    """Raise UserError where TensorFlow may not read a file, of which it tells in several ways."""
+    for number in REFUSED:
+        if os.strerror(number) in str(error):
+            mend = what_mends(OSError(number, os.strerror(number)))
+            raise UserError(f'{prefix} cannot be read ({reason_of(error)}); {mend}') from error
+
+
+def reason_of(error: Exception) -> str:
+    """What TensorFlow says, without what it says of itself."""
+    return re.sub(r'\{\{.*?\}\}\s*|\s*\[Op:.*', '', str(error).partition('\n')[0])
 
 
 def check_shapes(prefix: Path, hparams: HParams) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import regex as re
 
-from .errors import UserError
+from .errors import UserError, what_mends
 from .model_folder import (
     OPENAI_VOCABULARY,
     VOCABULARY,
@@ -216,7 +216,8 @@ def read_encoder(folder: Path, n_vocab: int | None = None) -> Encoder:
             path = folder
             _check(encoder, merges)
     except (OSError, ValueError) as error:
-        raise UserError(f'{path} holds no vocabulary: {error}; {how_to_mend(folder)}') from error
+        mend = what_mends(error, how_to_mend(folder))
+        raise UserError(f'{path} holds no vocabulary: {error}; {mend}') from error
     if n_vocab not in (None, len(encoder)):
         has = f'{folder} has a vocabulary of {len(encoder)} tokens'
         raise UserError(f'{has} for a model of n_vocab {n_vocab}; {how_to_mend(folder)}')

@@ -16,6 +16,7 @@ class UserError(ValueError):
     """A user's mistake in one sentence: what is wrong, the value, the next command."""
 
 
-def what_mends(error: OSError) -> str:
-    """The end of a sentence about a file that the system refuses."""
-    return MENDS.get(error.errno, 'choose another place')
+def what_mends(error: Exception, otherwise: str = 'choose another place') -> str:
+    """The end of a sentence about a file that the system refuses; `otherwise` about what else is
+    wrong with it."""
+    return MENDS.get(getattr(error, 'errno', None), otherwise)

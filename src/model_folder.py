@@ -94,10 +94,15 @@ def _check_files(path: Path, files) -> Path:
     if (own := vocabulary_of(folder)) != VOCABULARY:
         files = [*own, *(name for name in files if name not in VOCABULARY)]
     for name in files:
-        if not (folder / name).exists() and (name != 'checkpoint' or path == folder):
-            untrained = name not in own and _is_untrained(folder)
-            mend = how_to_train(folder) if untrained else how_to_mend(folder)
-            raise UserError(f'{folder / name} is missing; {mend}')
+        if not (folder / name).is_file() and (name != 'checkpoint' or path == folder):
+            if name not in own and _is_untrained(folder):
+                mend = how_to_train(folder)
+            elif name == 'checkpoint':
+                mend = how_to_mend_checkpoint(folder / name)
+            else:
+                mend = how_to_mend(folder)
+            what = 'is no file' if (folder / name).exists() else 'is missing'
+            raise UserError(f'{folder / name} {what}; {mend}')
     if 'checkpoint' in files:
         checkpoint_prefix(path)
     return folder
@@ -127,15 +132,21 @@ def how_to_mend(folder) -> str:
     if _is_released(folder):
         place = [] if folder.parent == Path('models') else ['--models_dir', str(folder.parent)]
         return f'run: {shlex.join(["python", "download_model.py", folder.name, *place])}'
-    if (folder / 'best' / 'hparams.json').exists():  # a run's
-        names = sorted([*vocabulary_of(folder / 'best'), 'hparams.json'])
-        copies = [str(folder / 'best' / name) for name in names]
+    if twin := _twin(folder):
+        copies = [str(twin / name) for name in sorted([*vocabulary_of(twin), 'hparams.json'])]
         return f'run: {shlex.join(["cp", *copies, str(folder)])}'
     if not any((folder / name).exists() for name in (*FILES, *TOKENIZER)):
         inside = ', '.join(map(name_of, models_in(folder)))
         there = f'set --model_name to a model in it: {inside}'
         return there if inside else 'no model is in it; run: python download_model.py --list'
     return f'put the files of {folder} back from where they came'
+
+
+def _twin(folder: Path) -> Path | None:
+    """The other folder of a run that has its vocabulary and hparams.json: run1 -> run1/best, and
+    run1/best -> run1; None of what is no run's."""
+    twins = [folder / 'best', *([folder.parent] if folder.name == 'best' else [])]
+    return next((twin for twin in twins if (twin / 'hparams.json').exists()), None)
 
 
 def how_to_train(folder: Path) -> str:
@@ -155,11 +166,16 @@ def _is_untrained(folder: Path) -> bool:
 def how_to_mend_checkpoint(prefix) -> str:
     """The same about the files of a checkpoint: names the others in its folder, and how to use one.
 
-    train.py takes a prefix; all that take a folder go by its `checkpoint` file.
+    train.py takes a prefix; all that take a folder go by its `checkpoint` file. Where a run's
+    folder, or its best, has no other, those are named that the other of the two has.
     """
     prefix = Path(prefix)
     folder = prefix if prefix.name in OTHER_NAME else prefix.parent
     others = [name for name in checkpoints(folder) if name != prefix.name]
+    if not others and (twin := _twin(folder)) and not _is_released(folder):
+        if there := [name_of(twin / name) for name in checkpoints(twin)]:
+            return f'there: {", ".join(there)}; set --model_name or --restore_from to one'
+        return 'start the run anew with --restore_from fresh, for no whole checkpoint of it is left'
     if not others or _is_released(folder):
         return how_to_mend(folder)
     line, path = f'model_checkpoint_path: "{others[-1]}"', str(folder / 'checkpoint')
@@ -187,7 +203,8 @@ def load_hparams(folder) -> HParams:
     try:
         hparams = default_hparams().override_from_dict(parse_object(path.read_bytes()))
     except (OSError, ValueError) as error:
-        raise UserError(f'{path} cannot be read: {error}; {how_to_mend(folder)}') from error
+        mend = what_mends(error, how_to_mend(folder))
+        raise UserError(f'{path} cannot be read: {error}; {mend}') from error
     if not hparams.n_vocab:
         raise UserError(f'{path} does not say n_vocab; {how_to_mend(folder)}')
     return hparams
@@ -237,9 +254,8 @@ def _latest(folder: Path) -> str:
     try:
         lines = re.findall(r'^(\w+): "([^"\0-\x1f\x7f-\x9f]+)"\s*$', path.read_text('utf-8'), re.M)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'{path} cannot be read: {error}; {how_to_mend_checkpoint(path)}'
-        ) from error
+        mend = what_mends(error, how_to_mend_checkpoint(path))
+        raise UserError(f'{path} cannot be read: {error}; {mend}') from error
     # Beside it, also when the folder was written elsewhere.
     names = [(key, re.split(r'[/\\]', name)[-1]) for key, name in lines]
     names = [(key, name) for key, name in names if name]

@@ -18,6 +18,7 @@ from .hparams import HParams
 PRECISIONS = ('float32', 'bfloat16', 'float16', 'int8')
 # More rows side by side than any machine has memory for.
 MOST_ROWS = 2**16
+TYPES = {int: 'a whole number', float: 'a number', bool: 'True or False', str: 'text'}
 # What mends too little memory for a sampler.
 LESS_MEMORY = 'set a lower --batch_size or --length, or --precision bfloat16'
 
@@ -226,12 +227,35 @@ def check_most(name: str, value: int, most: int) -> None:
         raise UserError(f'--{name} is at most {most}, not {value}; set a smaller number')
 
 
+def is_number(value, kind) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def typed(name: str, value, hint):
+    """What Python gives for a flag, as the type that its annotation names: a path as text, NumPy's
+    numbers as Python's. Raises UserError for what is of another type.
+
+    >>> typed('batch_size', np.int64(2), int), typed('dataset', Path('a.txt'), str | None)
+    (2, 'a.txt')
+    """
+    kinds = typing.get_args(hint) or (hint,)
+    if value is None and type(None) in kinds or bool in kinds and isinstance(value, bool):
+        return value
+    if str in kinds and isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    for kind, numeral in ((int, numbers.Integral), (float, numbers.Real)):
+        if kind in kinds and is_number(value, numeral):
+            return kind(value)
+    what = next(text for kind, text in TYPES.items() if kind in kinds)
+    raise UserError(f'--{name} is {what}, not {value!r:.60}')
+
+
 def check_range(name: str, value, low, high=None, kind=numbers.Integral) -> None:
     """Raise UserError for what is no number of that kind, or is outside low to high."""
     limits = f'at least {low}' if high is None else f'from {low} to {high}'
     mend = f'set --{name} to such a number'
-    if not isinstance(value, kind) or isinstance(value, bool):
-        what = 'a whole number' if kind is numbers.Integral else 'a number'
+    if not is_number(value, kind):
+        what = TYPES[int if kind is numbers.Integral else float]
         raise UserError(f'{name} is {what}, {limits}, not {value!r}; {mend}')
     if not low <= value < math.inf or (high is not None and value > high):
         raise UserError(f'{name} is {limits}, not {value}; {mend}')

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, what_mends
 from .model_folder import parse_object
 from .options import SamplingOptions
 from .special_tokens import specials
@@ -145,7 +145,8 @@ def find_template(folder: Path, text: str | bool, enc) -> Template:
             if not whole or not all(isinstance(name, str) for name in own['loss_on'] or ()):
                 raise ValueError('it holds no template')
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f'{path} is damaged: {error}; put it back, or write --template') from error
+        mend = what_mends(error, 'put it back, or write --template')
+        raise UserError(f'{path} is damaged: {error}; {mend}') from error
     if text is True and not own:
         raise UserError(
             f"{folder} has learnt no template; write one: --template '{{question}}<|endoftext|>'"

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import DATA
-from gpt2.checkpoint import load_params, save_params
+from gpt2.checkpoint import load_params, reading, save_params
 from gpt2.errors import UserError
 from gpt2.hparams import HParams
 from gpt2.model_folder import load_hparams
@@ -153,6 +153,13 @@ def test_a_disk_that_fills_up_leaves_the_old_checkpoint_whole(tiny, hparams):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert {path.name: path.read_bytes() for path in tiny.iterdir()} == before
+
+
+@pytest.mark.parametrize('kind', [tf.errors.PermissionDeniedError, tf.errors.UnknownError])
+def test_a_file_that_may_not_be_read_is_not_damaged(tmp_path, kind):
+    with pytest.raises(UserError, match='m cannot be read .*; choose another place or change its'):
+        with reading(tmp_path / 'm'):  # of the data, and of the index
+            raise kind(None, None, 'm.index; Permission denied')
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')

@@ -1,10 +1,13 @@
 """Damage at random, with a fixed seed, to every file that is read: a sentence, or the right values.
 
 What no structure can show, and is left out here by `unseen`: another n_head in hparams.json that
-divides n_embd, for no tensor's shape depends on it. docs/files.md names what else is not seen.
+divides n_embd, and another window of a banded model, for no tensor's shape depends on them. Nor are
+letters seen in a classifier's task.json, of labels, patterns or columns, nor in a template:
+docs/files.md names all that is not.
 """
 
 import collections
+import dataclasses
 import random
 
 import numpy as np
@@ -24,6 +27,7 @@ from gpt2.training.run_folder import RunFolder
 from gpt2.training.start import find_start
 from gpt2.training.trainer import Trainer
 
+UNSEEN = {'n_head': 0, 'window': 0}
 SMALL = HParams(n_vocab=1024, n_ctx=8, n_embd=8, n_head=2, n_layer=2)
 
 
@@ -48,7 +52,7 @@ def damage(draw, content):
 def unseen(good, got):
     """Whether all that differs is what no structure can show."""
     hparams = got.get('hparams')
-    same = hparams and vars(hparams) | {'n_head': 0} == vars(good['hparams']) | {'n_head': 0}
+    same = hparams and vars(hparams) | UNSEEN == vars(good['hparams']) | UNSEEN
     return same and got | {'hparams': 0} == good | {'hparams': 0}
 
 
@@ -121,6 +125,18 @@ def test_a_models_files(tmp_path):
     paths = sorted(folder.iterdir())
     assert len(paths) == 6
     check(harm(read, paths, paths, 700, seed=1))
+
+
+def test_what_no_structure_shows(tmp_path):
+    hparams = dataclasses.replace(SMALL, attention=('dense', 'banded'), window=4)
+    write_model(tmp_path / 'small', hparams)
+    good, path = gpt2.find('small', tmp_path), tmp_path / 'small' / 'hparams.json'
+    for before, after in (('"window": 4', '"window": 6'), ('"n_head": 2', '"n_head": 4')):
+        path.write_text(path.read_text().replace(before, after))
+        found = gpt2.find('small', tmp_path)
+        load_params(found.folder, found.hparams)
+        assert found.hparams != good.hparams
+        assert unseen({'hparams': good.hparams}, {'hparams': found.hparams})
 
 
 def test_a_runs_files(tmp_path, monkeypatch):

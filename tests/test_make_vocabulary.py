@@ -2,6 +2,7 @@
 
 import importlib.util
 import resource
+import shlex
 import signal
 
 import pytest
@@ -33,6 +34,14 @@ def test_a_vocabulary_of_ones_own(make_vocabulary, capsys):
     assert len(enc.decoder) == 270 and len(enc.encode('to be')) < 5
     with pytest.raises(UserError, match='models/own has a vocabulary; name another folder'):
         make_vocabulary('text.txt', 'own')
+
+
+def test_the_command_to_go_on_with_runs(make_vocabulary, run, tmp_path, capsys):
+    (tmp_path / 'text.txt').rename(tmp_path / 'a text.txt')
+    make_vocabulary('a text.txt', 'own', n_vocab=270, models_dir='other models')
+    command = capsys.readouterr().out.partition('Try: python ')[2]
+    done = run(*shlex.split(command))
+    assert (done.returncode, done.stderr) == (0, '') and (tmp_path / 'a text.npz').exists()
 
 
 def test_a_full_disk_leaves_no_half_of_one(make_vocabulary, tmp_path):

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -6,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpt2 import model_folder
+from gpt2.encoder import read_encoder
 from gpt2.errors import UserError
 from gpt2.model_folder import checkpoint_prefix, find_model, find_prefix, load_hparams
 
@@ -77,6 +80,14 @@ def test_a_missing_file(tiny, name):
         find_model('124M', folder.parent)
 
 
+@pytest.mark.parametrize('name', ['encoder.json', 'hparams.json'])
+def test_what_is_no_file_is_not_waited_for(tiny, name):
+    (tiny / name).unlink()
+    os.mkfifo(tiny / name)
+    with pytest.raises(UserError, match=f'{name} is no file; put the files of'):
+        find_model('tiny', tiny.parent)
+
+
 def test_load_hparams(tiny):
     hparams = load_hparams(tiny)
     assert (hparams.n_vocab, hparams.n_ctx, hparams.n_layer) == (512, 64, 3)
@@ -99,6 +110,17 @@ def test_checkpoint_prefix(tiny):
     (tiny / 'checkpoint').write_text('<Error/>')
     with pytest.raises(UserError, match='names no checkpoint'):
         checkpoint_prefix(tiny)
+
+
+def test_a_file_that_may_not_be_read_is_not_damaged(tiny, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    for method in ('read_bytes', 'read_text'):
+        monkeypatch.setattr(Path, method, refuse)
+    for read in (load_hparams, checkpoint_prefix, read_encoder):
+        with pytest.raises(UserError, match='Permission denied.*; choose another place or change'):
+            read(tiny)
 
 
 def copy_checkpoint(folder, name):
@@ -181,8 +203,46 @@ def test_a_path_is_a_name(a_run, tmp_path, above, name, prefix):
 def test_an_older_step_needs_no_checkpoint_file(a_run):
     (a_run / 'checkpoint').unlink()
     assert find_prefix('checkpoint/recipes/model-50') == a_run / 'model-50'
-    with pytest.raises(UserError, match='recipes/checkpoint is missing'):
+    with pytest.raises(UserError, match='recipes/checkpoint is missing; there: model.ckpt, '):
         find_prefix('checkpoint/recipes')
+
+
+def leave(folder, *names):
+    """Delete a folder's checkpoints but those of `names`."""
+    for path in [*folder.glob('model*'), *folder.glob('state-*')]:
+        if path.name.partition('.')[0] not in names:
+            path.unlink()
+
+
+@pytest.mark.parametrize('missing', ['model-100.index', 'model-100.data-00000-of-00001'])
+@pytest.mark.parametrize(
+    'best, sentence',
+    [
+        (['model-50'], 'there: checkpoint/recipes/best/model-50; set --model_name or --restore'),
+        ([], 'start the run anew with --restore_from fresh, for no whole checkpoint of it is left'),
+    ],
+)
+def test_the_only_checkpoint_of_a_run_is_broken(a_run, missing, best, sentence):
+    leave(a_run, 'model-100')
+    leave(a_run / 'best', *best)
+    (a_run / missing).unlink()
+    with pytest.raises(UserError, match=f'model-100.* is missing; {sentence}'):
+        find_prefix('checkpoint/recipes')
+    for name in best:
+        assert find_prefix(f'checkpoint/recipes/best/{name}').name == name
+
+
+def test_a_runs_best_is_mended_by_the_run(a_run):
+    best = a_run / 'best'
+    (best / 'vocab.bpe').unlink()
+    with pytest.raises(UserError, match=r'vocab\.bpe is missing; run: cp checkpoint/r') as caught:
+        find_prefix('checkpoint/recipes/best')
+    subprocess.run(str(caught.value).partition('run: ')[2], shell=True, check=True)
+    assert find_prefix('checkpoint/recipes/best') == best / 'model-100'
+    leave(a_run, 'model-50', 'model-100')
+    leave(best)
+    sentence = 'there: checkpoint/recipes/model-50, checkpoint/recipes/model-100; set --model_name'
+    assert model_folder.how_to_mend_checkpoint(best / 'model-7').startswith(sentence)
 
 
 def test_the_models_folder_comes_before_a_path(a_run):

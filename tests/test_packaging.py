@@ -48,6 +48,13 @@ def test_what_tests_import_is_asked_for_by_name():
             assert packages <= {*known, *asked}, path
 
 
+def test_no_compiled_function_writes_a_file():
+    """As autograph does for each, in TMPDIR, where a process that is killed leaves it."""
+    for path in ROOT.glob('src/**/*.py'):
+        functions = re.findall(r'tf\.function\(|@tf\.function$', path.read_text('utf-8'), re.M)
+        assert len(functions) == path.read_text('utf-8').count('autograph=False'), path
+
+
 def test_the_package_and_the_scripts_of_a_wheel(site, tmp_path):
     def python(*args):
         done = subprocess.run(

@@ -50,7 +50,8 @@ class Classifier:
             tf.TensorSpec([None, None, None], tf.int32),
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([None, None, None], tf.float32),
-        ]
+        ],
+        autograph=False,
     )
     def _figures(self, tokens, ends, blanks):
         h, _ = hidden(self.params, self.hparams, tf.reshape(tokens, [-1, shape_list(tokens)[-1]]))

@@ -5,7 +5,7 @@ import json
 import typing
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, what_mends
 from ..model_folder import parse_object
 from ..training.run_folder import TASK
 
@@ -72,4 +72,5 @@ def read_task(folder: Path) -> Task:
             raise ValueError(f'no task is a {task.kind} of {len(task.labels)} labels')
         return task
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f'{path} is damaged: {error}; put it back, or train again') from error
+        mend = what_mends(error, 'put it back, or train again')
+        raise UserError(f'{path} is damaged: {error}; {mend}') from error

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import files
-from ..errors import UserError
+from ..errors import UserError, what_mends
 
 CHECKED_BYTES = 2**24  # of each file, when it is opened; the rest when it is read
 BYTES_PER_READ = 2**20  # at a time, where chunks are unpacked or summed
@@ -156,8 +156,9 @@ def read_npz(path: Path, last: int) -> list:
     chunks, and for ids that the model does not have: here, or where they are read.
     """
     try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError('it is no zip archive')
+        with open(path, 'rb') as file:  # is_zipfile does not say that it may not be read
+            if not zipfile.is_zipfile(file):
+                raise ValueError('it is no zip archive')
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             starts = _find_starts(archive, members)
@@ -171,7 +172,8 @@ def read_npz(path: Path, last: int) -> list:
         raise
     except BROKEN as error:
         reason = ' '.join(str(error).split()) or 'it is cut short'
-        raise UserError(f'{path} holds no token chunks: {reason}; {mend(path)}') from error
+        way = what_mends(error, mend(path))
+        raise UserError(f'{path} holds no token chunks: {reason}; {way}') from error
     _check_first(chunks)
     return [chunk for chunk in chunks if len(chunk)]
 

@@ -148,21 +148,21 @@ class Scorer:
         logs, best = (np.split(np.concatenate(x), ends) for x in zip(*scores, strict=True))
         return list(zip(logs, best, strict=True))
 
-    @tf.function(input_signature=[IDS])
+    @tf.function(input_signature=[IDS], autograph=False)
     def _present(self, X):
         """The keys and values of X, without its logits."""
         presents = hidden(self.params, self.hparams, X)[1]
         return tf.stack([tf.stack(present, axis=1) for present in presents], axis=1)
 
-    @tf.function(input_signature=[IDS, PLACES])
+    @tf.function(input_signature=[IDS, PLACES], autograph=False)
     def _states(self, X, places):
         return tf.gather_nd(hidden(self.params, self.hparams, X)[0], places)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _long(self, X):
         return hidden(self.params, self.hparams, X)[0]
 
-    @tf.function(input_signature=[IDS, PLACES, PAST, NUMBERS, NUMBERS])
+    @tf.function(input_signature=[IDS, PLACES, PAST, NUMBERS, NUMBERS], autograph=False)
     def _states_after(self, X, places, past, owners, lengths):
         """past: of contexts; owners [rows]: which is a row's; lengths [rows]: its tokens."""
         hparams = self.hparams
@@ -179,7 +179,7 @@ class Scorer:
         return [x[:n] for x in likelihoods(logits, tf.constant(np.pad(targets, [0, padding])))]
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def likelihoods(logits, targets):
     """Log-likelihoods of targets [batch] under logits [batch, n_vocab], and whether arg-max.
 

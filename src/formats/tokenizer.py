@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ..encoder import as_list
-from ..errors import UserError
+from ..errors import UserError, what_mends
 from ..model_folder import TOKENIZER, how_to_mend
 from .vocabulary import special_tokens
 
@@ -108,4 +108,5 @@ def read_tokenizer(folder: Path, n_vocab: int | None = None) -> Tokenizer:
         path = folder / TOKENIZER[1]
         return Tokenizer(library, special_tokens(folder).get('eos_token', ''), n_vocab)
     except Exception as error:  # the library raises nothing more particular
-        raise UserError(f'{path} holds no vocabulary: {error}; {how_to_mend(folder)}') from error
+        mend = what_mends(error, how_to_mend(folder))
+        raise UserError(f'{path} holds no vocabulary: {error}; {mend}') from error

@@ -38,7 +38,7 @@ def mirror(strategy: tf.distribute.Strategy, params: dict) -> dict:
 def gather(strategy: tf.distribute.Strategy, row: list[int]) -> list[list[int]]:
     """Every replica's row, the chief's first; returns when all workers have come here."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def rows():
         return strategy.gather(strategy.run(lambda: tf.constant([row], tf.int64)), axis=0)
 

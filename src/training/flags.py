@@ -4,11 +4,12 @@ import functools
 import inspect
 import math
 import os
+import typing
 from collections.abc import Callable, Collection
 from types import SimpleNamespace
 
 from ..errors import UserError
-from ..options import MOST_ROWS, check_most, check_precision
+from ..options import MOST_ROWS, check_most, check_precision, typed
 from .shapes import SHAPE
 
 TRAINED_IN = ('float32', 'bfloat16', 'float16')
@@ -59,16 +60,22 @@ def check_flags(flags) -> None:
 def tells_given(command: Callable) -> Callable:
     """`command` without its parameter `given`, which gets the names of the flags that are given.
 
-    One that is given its default is given, too.
+    One that is given its default is given, too; one that is given None, and has a type without
+    it, is left out. Raises UserError for a value of another type than its annotation names.
     """
+    hints = typing.get_type_hints(command)
     parameters = dict(inspect.signature(command).parameters)
     del parameters['given']
     signature = inspect.Signature(list(parameters.values()))
 
     @functools.wraps(command)
     def told(*args, **kwargs):
-        given = frozenset(signature.bind(*args, **kwargs).arguments)
-        return command(*args, **kwargs, given=given)
+        values = {
+            name: typed(name, value, hints[name])
+            for name, value in signature.bind(*args, **kwargs).arguments.items()
+            if value is not None or type(None) in typing.get_args(hints[name])
+        }
+        return command(**values, given=frozenset(values))
 
     told.__signature__ = signature
     return told

@@ -131,7 +131,12 @@ def loop(
         if is_chief and progress.is_time(flags.val_every):
             validate(job, trainer, progress, report)
         if is_chief and progress.is_time(flags.sample_every):
-            write_samples(job, trainer, progress, report)
+            try:
+                write_samples(job, trainer, progress, report)
+            except (OSError, UserError):  # the steps so far are not to be lost with it
+                with interrupts:
+                    save(job, trainer, progress, report)
+                raise
         if progress.is_time(flags.save_every):
             with interrupts:
                 save(job, trainer, progress, report)

@@ -132,7 +132,7 @@ def slices(h, labels, size: int):
     return rows, tf.reshape(tf.pad(labels, [[0, padding]], constant_values=-1), [-1, size])
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def slice_loss(logits, labels, weights=None):
     """The sum of the cross-entropies of logits [positions, n_vocab].
 
@@ -145,7 +145,7 @@ def slice_loss(logits, labels, weights=None):
     return tf.reduce_sum(tf.where(labels >= 0, losses, 0))
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def slice_loss_and_gradient(logits, labels, dtype, weights=None):
     """slice_loss, and its gradient in `dtype`."""
     gradient = tf.nn.softmax(logits) - tf.one_hot(labels, logits.shape[-1])

@@ -138,14 +138,15 @@ class RunFolder:
         """The steps from which this run can go on."""
         found = []
         for step in self._steps():
-            with contextlib.suppress(UserError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
                 checkpoint_prefix(self.path / f'model-{step}')
                 self.remembered(step)
                 found.append(step)
         return found
 
     def remembered(self, step: int) -> dict:
-        """The facts of a step; ValueError, a sentence, where they or its state are not whole."""
+        """The facts of a step; ValueError, a sentence, where they or its state are not whole, and
+        PermissionError where they may not be read."""
         path = self.path / f'state-{step}.json'
         for name in (f'state-{step}.index', f'state-{step}.data-00000-of-00001', path.name):
             if not (self.path / name).exists():
@@ -155,6 +156,8 @@ class RunFolder:
             if facts.pop('files', None) not in (None, checksums(self.path, step)):
                 raise ValueError(f'model-{step} or state-{step} is of another save')
             return facts
+        except PermissionError:
+            raise
         except (OSError, ValueError) as error:
             raise ValueError(f'{path} is damaged: {error}') from error
 

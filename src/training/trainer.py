@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ..checkpoint import UNREADABLE, restore
+from ..checkpoint import UNREADABLE, check_allowed, restore
 from ..errors import UserError
 from ..fast import on_gpu
 from ..hparams import HParams
@@ -61,10 +61,12 @@ class Trainer:
         # compiles what they do alone.
         compiled = on_gpu()
         self.compiled_step = tf.function(
-            self._all_replicas_step, jit_compile=compiled and self.replicas == 1
+            self._all_replicas_step, jit_compile=compiled and self.replicas == 1, autograph=False
         )
-        self.compiled_gradients = tf.function(self._gradients, jit_compile=compiled)
-        self.compiled_loss = tf.function(self._loss, jit_compile=compiled)
+        self.compiled_gradients = tf.function(
+            self._gradients, jit_compile=compiled, autograph=False
+        )
+        self.compiled_loss = tf.function(self._loss, jit_compile=compiled, autograph=False)
 
     def _local(self, variable):
         """This process's own first copy of a variable, or of a result."""
@@ -160,6 +162,7 @@ class Trainer:
                     if f'optimizer/{name}' in found or name not in SCALE:
                         values[name] = restore(prefix, f'optimizer/{name}', value.dtype)
         except UNREADABLE as error:
+            check_allowed(prefix, error)
             raise UserError(
                 f'{prefix} is damaged, or the state of another --optimizer or of other layers; '
                 "repeat the run's flags"

@@ -164,6 +164,16 @@ def test_no_room_to_unpack(tmp_path, monkeypatch):
         read_npz(tmp_path / 'a.npz', 511)
 
 
+def test_an_npz_that_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    np.savez(tmp_path / 'a.npz', np.array([1, 2]))
+    monkeypatch.setattr(token_file, 'open', refuse, raising=False)
+    with pytest.raises(UserError, match='Permission denied; choose another place or change its p'):
+        read_npz(tmp_path / 'a.npz', 511)
+
+
 def broken_npz():
     yield lambda path: path.write_bytes(b'no zip'), 'it is no zip archive'
     yield lambda path: path.write_bytes(path.read_bytes()[:-30]), 'it is no zip archive'

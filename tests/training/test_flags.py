@@ -1,7 +1,10 @@
 import inspect
+import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from gpt2.errors import UserError
@@ -44,6 +47,20 @@ def command(dataset: str | None = None, batch_size: int = 1, *, given=frozenset(
     return dataset, batch_size, set(given)
 
 
+@tells_given
+def typed_command(
+    dataset: str | None = None,
+    learning_rate: float = 0.1,
+    batch_size: int = 1,
+    max_steps: int | None = None,
+    dry_run: bool = False,
+    *,
+    given=frozenset(),
+):
+    values = locals()
+    return {name: values[name] for name in given}
+
+
 def test_what_is_given_is_told_also_where_it_is_the_default():
     assert list(inspect.signature(command).parameters) == ['dataset', 'batch_size']
     assert command() == (None, 1, set())
@@ -51,6 +68,31 @@ def test_what_is_given_is_told_also_where_it_is_the_default():
     assert command('a', 2) == ('a', 2, {'dataset', 'batch_size'})
     with pytest.raises(TypeError):
         command(given=['dataset'])
+
+
+@pytest.mark.parametrize(
+    'flags, sentence',
+    [
+        ({'dataset': 5}, '--dataset is text, not 5'),
+        ({'learning_rate': 'fast'}, "--learning_rate is a number, not 'fast'"),
+        ({'batch_size': 'x'}, "--batch_size is a whole number, not 'x'"),
+        ({'batch_size': 1.5}, '--batch_size is a whole number, not 1.5'),
+        ({'batch_size': True}, '--batch_size is a whole number, not True'),
+        ({'max_steps': 'x'}, "--max_steps is a whole number, not 'x'"),
+        ({'dry_run': 1}, '--dry_run is True or False, not 1'),
+    ],
+)
+def test_values_of_another_type(flags, sentence):
+    with pytest.raises(UserError, match=f'^{sentence}$'):
+        typed_command(**flags)
+
+
+def test_values_become_those_of_the_command_line():
+    flags = {'dataset': Path('a.txt'), 'batch_size': np.int64(2), 'learning_rate': 1}
+    values = typed_command(**flags, max_steps=None)
+    assert values == {'dataset': 'a.txt', 'batch_size': 2, 'learning_rate': 1.0, 'max_steps': None}
+    assert json.dumps(values)  # as a run's state keeps them
+    assert typed_command(batch_size=None) == {}  # which is then its default
 
 
 OWN = {'dataset': 'a.csv', 'column': 'text', 'learning_rate': 5e-4, 'max_steps': 9, 'gone': 1}

@@ -1,4 +1,6 @@
-from jobs import train, working_directory  # noqa: F401
+import pytest
+
+from jobs import new_job, train, working_directory  # noqa: F401
 
 
 def test_samples(tmp_path):
@@ -8,3 +10,10 @@ def test_samples(tmp_path):
     assert text == '\n'.join(told) and len(told) == 2
     assert text.startswith('======== SAMPLE 1 ========\n')
     assert not list((tmp_path / 'samples').rglob('*.part'))
+
+
+def test_the_steps_before_samples_that_cannot_be_written_are_saved(tmp_path):
+    (tmp_path / 'samples').write_text('no folder')
+    with pytest.raises(NotADirectoryError):
+        train(max_steps=3, sample_every=2, sample_length=5)
+    assert new_job().start.facts['step'] == 2

@@ -1,7 +1,9 @@
 """Where a run starts, and other programs' runs."""
 
+import errno
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -78,6 +80,24 @@ def test_a_state_that_is_missing_starts_nothing_afresh(tiny, hparams, params, ot
     assert start_of(run).facts == facts_of(9)
     if others:
         assert start_of(run, 'checkpoint/a run/model-3').facts == facts_of(3)
+
+
+@pytest.mark.parametrize('name', ['state-3.json', 'model-3.index'])
+def test_a_file_that_may_not_be_read_is_not_damaged(tiny, hparams, params, monkeypatch, name):
+    run, read = RunFolder('run1'), Path.read_bytes
+    run.begin(tiny, hparams, print)
+    for step in (2, 3):
+        run.save(step, params, STATE, facts_of(step), keep=5)
+
+    def refuse(path):
+        if path.name == name:
+            raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, 'read_bytes', refuse)
+    with pytest.raises(PermissionError, match=name):  # which cli.run tells, and what mends it
+        start_of(run)
+    assert run.whole_steps() == [2]
 
 
 @pytest.mark.parametrize('swapped', [['model'], ['state'], ['model', 'state']])

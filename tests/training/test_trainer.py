@@ -125,6 +125,17 @@ def test_state_resumes_exactly(golden, tmp_path):
         new_trainer().restore(tmp_path / 'sgd')
 
 
+def test_a_state_that_may_not_be_read_is_not_damaged(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise tf.errors.PermissionDeniedError(None, None, 'state-1.data; Permission denied')
+
+    trainer = new_trainer(n_layer=1, optimizer='sgd')
+    save_tensors(tmp_path / 'state-1', trainer.state())
+    monkeypatch.setattr('gpt2.training.trainer.restore', refuse)
+    with pytest.raises(UserError, match='state-1 cannot be read .*change its permissions$'):
+        trainer.restore(tmp_path / 'state-1')
+
+
 @pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
 def test_losses_in_another_precision(golden, precision):
     batches = golden['batches'][:, None]
