@@ -150,7 +150,8 @@ def read(params, hparams, memory, row, filled, X):
 def move(memory, source, target):
     """Have row `target` of the memory hold what `source` does."""
     for variable in tf.nest.flatten(memory):
-        variable[target].assign(variable[source])
+        row = tf.gather(variable, source[None])
+        variable.scatter_update(tf.IndexedSlices(row, target[None]))
 
 
 @tf.function(jit_compile=True, autograph=False)
