@@ -96,14 +96,14 @@ def summed(parts: list):
 
 def low_product(x, w, transpose_b: bool = False):
     """`x @ w`, in float32, where w is stored in a lower type than x."""
-    rows = x.shape[0]
+    rows = x.shape[0] or FEW  # not known while tracing: many
     if on_gpu():
         dtype = x.dtype if w.dtype == tf.int8 else w.dtype
     elif rows == 1:
         x, dtype = alone(x), x.dtype  # widened as it is read
-    elif rows is not None and rows <= SINGLY:
+    elif rows <= SINGLY:
         return tf.concat([low_product(row, w, transpose_b) for row in tf.split(x, rows)], 0)
-    elif w.dtype == tf.int8 and rows is not None and rows < FEWER:
+    elif w.dtype == tf.int8 and rows < FEWER:
         return whole_product(x, w)
     elif w.dtype == tf.int8 and has_bfloat16():
         dtype = tf.bfloat16  # which has room for 8 bits
