@@ -139,8 +139,9 @@ class Found(NamedTuple):
     def load(self, precision: str | None = None) -> Model:
         """Start TensorFlow and load the parameters.
 
-        precision: 'float32', 'bfloat16' or 'float16' stores matrices in it and lays them out as
-        sampling reads them fastest; None gives float32 variables of the checkpoint's own shapes.
+        precision: 'float32', 'bfloat16', 'float16' or 'int8' stores matrices in it and lays them
+        out as sampling reads them fastest; None gives float32 variables of the checkpoint's own
+        shapes.
         Raises UserError for a damaged checkpoint and for too little memory.
 
         >>> model = gpt2.find('demo').load()

@@ -204,7 +204,7 @@ def default(name: str):
 def is_bias(item) -> bool:
     """Whether (id, bias) are those that a logit may have."""
     token, bias = item
-    is_id = isinstance(token, numbers.Integral) and not isinstance(token, bool)
+    is_id = is_number(token, numbers.Integral)
     return is_id and isinstance(bias, numbers.Real) and -100 <= bias <= 100
 
 
@@ -229,25 +229,6 @@ def check_most(name: str, value: int, most: int) -> None:
 
 def is_number(value, kind) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def typed(name: str, value, hint):
-    """What Python gives for a flag, as the type that its annotation names: a path as text, NumPy's
-    numbers as Python's. Raises UserError for what is of another type.
-
-    >>> typed('batch_size', np.int64(2), int), typed('dataset', Path('a.txt'), str | None)
-    (2, 'a.txt')
-    """
-    kinds = typing.get_args(hint) or (hint,)
-    if value is None and type(None) in kinds or bool in kinds and isinstance(value, bool):
-        return value
-    if str in kinds and isinstance(value, str | os.PathLike):
-        return os.fspath(value)
-    for kind, numeral in ((int, numbers.Integral), (float, numbers.Real)):
-        if kind in kinds and is_number(value, numeral):
-            return kind(value)
-    what = next(text for kind, text in TYPES.items() if kind in kinds)
-    raise UserError(f'--{name} is {what}, not {value!r:.60}')
 
 
 def check_range(name: str, value, low, high=None, kind=numbers.Integral) -> None:

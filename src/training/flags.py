@@ -3,13 +3,14 @@
 import functools
 import inspect
 import math
+import numbers
 import os
 import typing
 from collections.abc import Callable, Collection
 from types import SimpleNamespace
 
 from ..errors import UserError
-from ..options import MOST_ROWS, check_most, check_precision, typed
+from ..options import MOST_ROWS, TYPES, check_most, check_precision, is_number
 from .shapes import SHAPE
 
 TRAINED_IN = ('float32', 'bfloat16', 'float16')
@@ -55,6 +56,25 @@ def check_flags(flags) -> None:
             raise UserError(f'--{name} 1 leaves nothing; set it below 1')
     if flags.seed is not None and flags.seed >= 2**63:
         raise UserError(f'--seed is below 2**63, not {flags.seed}')
+
+
+def typed(name: str, value, hint):
+    """What Python gives for a flag, as the type that its annotation names: a path as text, NumPy's
+    numbers as Python's. Raises UserError for what is of another type.
+
+    >>> typed('batch_size', np.int64(2), int), typed('dataset', Path('a.txt'), str | None)
+    (2, 'a.txt')
+    """
+    kinds = typing.get_args(hint) or (hint,)
+    if value is None and type(None) in kinds or bool in kinds and isinstance(value, bool):
+        return value
+    if str in kinds and isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    for kind, numeral in ((int, numbers.Integral), (float, numbers.Real)):
+        if kind in kinds and is_number(value, numeral):
+            return kind(value)
+    what = next(text for kind, text in TYPES.items() if kind in kinds)
+    raise UserError(f'--{name} is {what}, not {value!r:.60}')
 
 
 def tells_given(command: Callable) -> Callable:
