@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -153,11 +154,13 @@ def _free_memory() -> str:
 @contextlib.contextmanager
 def explained(mend: str) -> Iterator[None]:
     """Makes a UserError of what TensorFlow raises where a user can help: too little memory, for
-    which `mend` says what to do, and kept compilations that it cannot load."""
+    which `mend` says what to do, and kept compilations that it cannot load. And Ctrl-C stays a
+    KeyboardInterrupt."""
     import tensorflow as tf
 
     try:
-        yield
+        with _interruptible():
+            yield
     except (tf.errors.OpError, MemoryError) as error:
         if is_little_memory(error):
             raise UserError(f'the memory is too small for this; {mend}') from error
@@ -168,6 +171,34 @@ def explained(mend: str) -> Iterator[None]:
                 'command again'
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts what is inside: of the KeyboardInterrupt that TensorFlow's C++ code meets
+    while it traces, it may make another error, or nothing."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pressed = []
+
+    def press(*_):
+        pressed.append(True)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    except Exception as error:
+        if pressed:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if signal.getsignal(signal.SIGINT) is press:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def is_little_memory(error: Exception) -> bool:

@@ -29,7 +29,10 @@ class Terminal:
 
     def read(self):
         assert select.select([self.fd], [], [], 120)[0], self.text
-        self.text += os.read(self.fd, 4096).decode('utf-8', 'replace')
+        try:
+            self.text += os.read(self.fd, 4096).decode('utf-8', 'replace')
+        except OSError as error:  # Linux says so when the other side is closed
+            raise AssertionError(self.text) from error
 
     def wait_for(self, text, times=1):
         deadline = time.monotonic() + 120
@@ -41,7 +44,7 @@ class Terminal:
         try:
             while data := os.read(self.fd, 4096):
                 self.text += data.decode('utf-8', 'replace')
-        except OSError:  # Linux says so when the other side is closed
+        except OSError:  # closed
             pass
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 

@@ -1,6 +1,8 @@
 """TensorFlow's start: what it sets, what it says, and what becomes of its complaints."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -80,6 +82,28 @@ def test_kept_code_that_does_not_load_is_removed_and_that_is_said(tmp_path, monk
             with runtime.explained('buy more'):
                 raise tf.errors.InternalError(None, None, 'no kernel image')
     assert not list(kept.iterdir()) and not list(work.iterdir())
+
+
+@pytest.mark.parametrize('other', [None, AttributeError('no attribute _type_spec')])
+def test_ctrl_c_that_tensorflow_makes_another_error_of_or_loses_interrupts_all_the_same(other):
+    with pytest.raises(KeyboardInterrupt):
+        with runtime.explained('buy more'):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            if other:
+                raise other
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_ctrl_c_stays_and_hears_it():
+    heard = []
+    signal.signal(signal.SIGINT, lambda *_: heard.append(True))
+    try:
+        with runtime.explained('buy more'):
+            signal.raise_signal(signal.SIGINT)
+        assert heard == [True]
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_waiting_is_said_at_a_terminal_and_wiped_away(monkeypatch, capsys):

@@ -163,6 +163,7 @@ def test_a_session_at_a_terminal(tmp_path):
     terminal.wait_for('Loading TensorFlow ...')
     terminal.wait_for(MARKER)
     terminal.type('JULIET\n')
+    terminal.wait_for('JULIET\r\n')
     time.sleep(0.3)
     terminal.type('\x03')  # Ctrl-C while the sampler is being compiled
     terminal.wait_for(MARKER, 2)
