@@ -1,5 +1,6 @@
 """Tokens per second beside other projects: the same random weights, prompts and lengths."""
 
+import dataclasses
 import functools
 import importlib.util
 import itertools
@@ -12,19 +13,13 @@ from pathlib import Path
 import numpy as np
 import peers
 import tensorflow as tf
+from shapes import SHAPES
 
 from gpt2 import checkpoint, cli, runtime, sample, weights
 from gpt2.model import HParams
 from gpt2.params import init_params
 
 SEED = 0
-# Width, heads, layers; of large models six layers, as each costs the same.
-SHAPES = {
-    '124M': (768, 12, 12),
-    '355M': (1024, 16, 6),
-    '774M': (1280, 20, 6),
-    '1558M': (1600, 25, 6),
-}
 BYTES = {'float32': 4, 'bfloat16': 2, 'int8': 1}  # of a weight
 ONE_TEXT = ('llama_cpp',)  # its Python binding makes no batches
 
@@ -108,6 +103,7 @@ def benchmark(
     batches: str = '1,8',
     precisions: str = 'float32,bfloat16,int8',
     models: str = '124M,355M,1558M',
+    layers: int | None = 6,
     repeat: int = 5,
     output: str = 'sampling.md',
 ):
@@ -117,7 +113,8 @@ def benchmark(
     :lengths=128,1000 : Tokens to sample after a prompt of 8
     :batches=1,8 : Texts side by side
     :precisions=float32,bfloat16,int8 : Types of the weights
-    :models=124M,355M,1558M : Shapes; of those after 124M six layers, at the first length and batch
+    :models=124M,355M,1558M : Shapes, 774M too; those after 124M at the first length and batch
+    :layers=6 : Of those after 124M, as each costs the same; None for all they have
     :repeat=5 : Rounds after a warm-up; the median counts
     :output=sampling.md : The table's file
     """
@@ -142,6 +139,8 @@ def benchmark(
         chosen = cases + [(1, n, 1) for n in (32, 128, 512, 514)] if name == '124M' else cases[:1]
         with tempfile.TemporaryDirectory() as folder:
             hparams = HParams(50257, 1024, *SHAPES[name])
+            if layers and name != '124M':
+                hparams = dataclasses.replace(hparams, n_layer=layers)
             params = init_params(hparams, seed=SEED)
             size = sum(tf.size(x).numpy() for x in tf.nest.flatten(params))
             checkpoint.save_params(Path(folder, 'model.ckpt'), params)

@@ -12,14 +12,13 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from shapes import SHAPES
+
 from gpt2 import cli
 from gpt2.errors import UserError
 from gpt2.hparams import HParams
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-SHAPES = {'124M': (768, 12, 12), '355M': (1024, 16, 24), '1558M': (1600, 25, 48)}
 
 
 def benchmark(
@@ -36,7 +35,7 @@ def benchmark(
     :length=32 : Tokens to sample
     :repeat=5 : How often; the median counts
     :precisions=float32,bfloat16,int8 : Types of the weights
-    :models=124M : Shapes, 124M, 355M or 1558M
+    :models=124M : Shapes, of 124M,355M,774M,1558M
     """
     for name in models.split(','):
         if name not in SHAPES:

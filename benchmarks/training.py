@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Training beside Transformers: tokens/s, peak memory and FLOP/s on a random model."""
 
+import math
 import os
 import resource
 import statistics
@@ -36,7 +37,7 @@ def benchmark(
     """
     Train the same model on the same batches as train.py does and with Transformers, in turns
 
-    :batches=1x1024,4x256 : Windows in a batch x tokens in a window
+    :batches=1x1024,4x256 : Windows in a batch x tokens in a window; 1x1024x4 accumulates four
     :precisions=float32,bfloat16 : What to compute in; weights and Adam are float32
     :saving=no,yes : Without and with memory saving (gradient checkpointing)
     :repeat=5 : Steps to time; the median counts
@@ -58,10 +59,11 @@ def benchmark(
         for batch in batches.split(','):
             for precision, limit in limits.items():
                 for save in saving.split(','):
-                    size, length = map(int, batch.split('x'))
+                    size, length, *accumulate = map(int, batch.split('x'))
+                    shape = [*(accumulate or [1]), size, length]
                     flop = 6 * count + 12 * n_layer * n_embd * length  # for each token
-                    sides = measure(folder, hparams, precision, save == 'yes', size, length, repeat)
-                    speeds = [size * length / seconds for seconds, _ in sides]
+                    sides = measure(folder, hparams, precision, save == 'yes', shape, repeat)
+                    speeds = [math.prod(shape) / seconds for seconds, _ in sides]
                     # Where a step reaches more than the product did, that is what can be reached.
                     limit = max(limit, *(speed * flop for speed in speeds))
                     cells = [batch, precision, save, *(f'{speed:.0f}' for speed in speeds)]
@@ -76,14 +78,17 @@ def process(*initializer) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, get_context('spawn'), start, tuple(args))
 
 
-def measure(folder, hparams, precision, saving, size, length, repeat) -> list[tuple]:
-    """Ours and theirs: the median of a step's seconds, and the process's peak in GB."""
+def measure(folder, hparams, precision, saving, shape, repeat) -> list[tuple]:
+    """Ours and theirs: the median of a step's seconds, and the process's peak in GB.
+
+    shape: of a step's tokens, [accumulate, batch, length].
+    """
     random = np.random.default_rng(0)
     with process(ours, folder, hparams, precision, saving) as a:
         with process(theirs, folder, precision, saving) as b:
             seconds = {a: [], b: []}
             for number in tqdm(range(2 + repeat), 'Steps', leave=False, disable=None):
-                tokens = random.integers(0, hparams.n_vocab, [size, length], np.int32)
+                tokens = random.integers(0, hparams.n_vocab, shape, np.int32)
                 losses = []
                 for side in (a, b):
                     took, loss = side.submit(timed_step, tokens, number).result()
@@ -109,8 +114,8 @@ def ours(folder, hparams, precision, saving) -> None:
     trainer = training.Trainer(params, hparams, **options)
 
     def step(tokens, number):
-        batch = tf.constant(tokens)[None]
-        return trainer.step(batch, batch, RATE, number)[0]
+        batches = tf.constant(tokens)
+        return trainer.step(batches, batches, RATE, number)[0]
 
 
 def theirs(folder, precision, saving) -> None:
@@ -128,13 +133,15 @@ def theirs(folder, precision, saving) -> None:
     low = precision != 'float32'
 
     def step(tokens, number):
-        batch = torch.from_numpy(tokens).long()
-        with torch.autocast('cpu', getattr(torch, precision) if low else None, enabled=low):
-            loss = model(input_ids=batch, labels=batch).loss
         optimizer.zero_grad()
-        loss.backward()
+        total = 0
+        for batch in torch.from_numpy(tokens).long():
+            with torch.autocast('cpu', getattr(torch, precision) if low else None, enabled=low):
+                loss = model(input_ids=batch, labels=batch).loss / len(tokens)
+            loss.backward()
+            total += loss.item()
         optimizer.step()
-        return loss.item()
+        return total
 
 
 def timed_step(tokens, number: int) -> tuple[float, float]:
