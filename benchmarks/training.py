@@ -20,8 +20,8 @@ from gpt2.hparams import HParams
 
 RATE = 1e-4
 HEADER = (
-    '| batch | precision | memory saving | tokens/s | Transformers | ratio '
-    '| peak GB | Transformers | share of FLOP/s | Transformers |\n' + '|---' * 10 + '|'
+    '| batch | precision | memory saving | tokens/s | of the first | Transformers | ratio '
+    '| peak GB | Transformers | share of FLOP/s | Transformers |\n' + '|---' * 11 + '|'
 )
 
 
@@ -50,7 +50,7 @@ def benchmark(
     with tempfile.TemporaryDirectory() as folder:
         with process() as one:
             count = one.submit(write_models, folder, hparams).result()
-        limits = {}
+        limits, first = {}, {}
         for precision in precisions.split(','):
             with process() as one:
                 limits[precision] = one.submit(product_rate, precision).result()
@@ -66,8 +66,13 @@ def benchmark(
                     speeds = [math.prod(shape) / seconds for seconds, _ in sides]
                     # Where a step reaches more than the product did, that is what can be reached.
                     limit = max(limit, *(speed * flop for speed in speeds))
-                    cells = [batch, precision, save, *(f'{speed:.0f}' for speed in speeds)]
-                    cells += [f'{speeds[0] / speeds[1]:.2f}', *(f'{peak:.2f}' for _, peak in sides)]
+                    beside = speeds[0] / first.setdefault((precision, save), speeds[0])
+                    cells = [batch, precision, save, f'{speeds[0]:.0f}', f'{beside:.2f}']
+                    cells += [
+                        f'{speeds[1]:.0f}',
+                        f'{speeds[0] / speeds[1]:.2f}',
+                        *(f'{peak:.2f}' for _, peak in sides),
+                    ]
                     cells += [f'{speed * flop / limit:.0%}' for speed in speeds]
                     print('|', ' | '.join(cells), '|', flush=True)
 

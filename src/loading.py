@@ -153,7 +153,8 @@ class Found(NamedTuple):
         from . import checkpoint, weights
 
         convert = precision and weights.for_sampling(precision)
-        with runtime.explained('set --precision bfloat16, or a smaller --model_name'):
+        mend = 'set --precision bfloat16, or a smaller --model_name'
+        with runtime.explained(mend), runtime.sparing():
             params = checkpoint.load_params(self.prefix, self.hparams, convert)
         return Model(params, self.hparams, self.enc)
 

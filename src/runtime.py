@@ -1,6 +1,7 @@
 """TensorFlow's start: its environment, what it says, its GPU. Alone writes os.environ."""
 
 import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -21,6 +22,7 @@ XLA_FLAGS = (
 )
 TF32 = 'GPT2_TF32'  # 1 or 0: whether a GPU may round the factors of float32 products to TF32
 said = []  # once what there is to say of the GPU has been said
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 DRIVER = '/dev/nvidiactl'  # there where NVIDIA's driver is
 
 
@@ -207,6 +209,23 @@ def is_little_memory(error: Exception) -> bool:
 
     little = isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
     return little or 'out of memory' in str(error).lower()
+
+
+@contextlib.contextmanager
+def sparing() -> Iterator[None]:
+    """What is freed in here, of 4 MB or more, goes back to the system at once. Outside, glibc keeps
+    it for what comes next, which is faster; both as far as it would go by itself."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another system's
+        yield
+        return
+    mallopt(M_MMAP_THRESHOLD, 1 << 22)
+    try:
+        yield
+    finally:
+        mallopt(M_MMAP_THRESHOLD, 1 << 25)
+        mallopt(M_TRIM_THRESHOLD, 1 << 26)
 
 
 @contextlib.contextmanager

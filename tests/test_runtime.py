@@ -106,6 +106,32 @@ def test_a_handler_of_ctrl_c_stays_and_hears_it():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='the C library is another')
+def test_what_is_freed_while_sparing_goes_back():
+    code = """
+        import ctypes, resource
+        import numpy as np
+        from gpt2 import runtime
+        def peak():
+            pieces = [np.ones(20 << 20, np.uint8) for _ in range(20)]
+            last = pieces.pop()  # holds what is below in the heap, if it is a heap
+            del pieces
+            with open('/proc/self/statm') as file:
+                return int(file.read().split()[1]) * resource.getpagesize() >> 20
+        big = np.ones(30 << 20, np.uint8)
+        del big  # from now on glibc keeps what is smaller
+        kept = peak()
+        with runtime.sparing():
+            spared = peak()
+        print(kept, spared, peak())
+    """
+    done = subprocess.run(
+        [sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    kept, spared, again = map(int, done.stdout.split())
+    assert kept > 300 > 150 > spared and again > 300
+
+
 def test_waiting_is_said_at_a_terminal_and_wiped_away(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
     with runtime.waiting('Compiling ...', after=0.01):

@@ -69,6 +69,23 @@ def test_int8_rows():
     assert np.all(np.abs(rows.numpy() * scale[:, None] - matrix) <= scale[:, None] / 2 + 1e-6)
 
 
+def test_weights_lie_side_by_side_in_blocks(monkeypatch):
+    monkeypatch.setattr(weights, 'BLOCK', 4096)
+    memory = weights.Memory()
+    given = [
+        tf.cast(tf.random.stateless_normal(shape, [1, number]) * 50, dtype)
+        for number, dtype in enumerate([tf.int8, tf.bfloat16, tf.float16, tf.float32])
+        for shape in ([3], [7, 11], [40, 50])
+    ]
+    held = [memory.hold(x) for x in given]
+    places = [np.asarray(x).ctypes.data for x in held]
+    del memory
+    for x, y in zip(given, held, strict=True):
+        assert x.dtype == y.dtype and np.array_equal(x, y)
+    assert all(place % 64 == 0 for place in places)
+    assert 0 < places[1] - places[0] < 128 and 0 < places[4] - places[3] < 128
+
+
 @pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
 @pytest.mark.parametrize('rows', [1, 3, 200])
 def test_long_rows_are_cut_and_multiplied_alike(monkeypatch, precision, rows):
