@@ -41,7 +41,7 @@ def load_params(folder_or_prefix, hparams: HParams, convert: Callable | None = N
 
     # The largest first, on all cores: what takes time is the system's finding memory.
     names = sorted(shapes, key=lambda name: -math.prod(shapes[name]))
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         bar = tqdm(names, 'Loading', delay=1, leave=False, disable=None, unit=' variables')
         flat = dict(zip(bar, pool.map(load, names), strict=True))
     return nest({name: flat[name] for name in shapes})

@@ -9,6 +9,7 @@ import tensorflow as tf
 from .fast import Int8, on_gpu
 
 WIDENED = 4096  # inputs from which on XLA widens a low matrix as a whole, for every token
+ROWS = 64  # quantised at a time
 BLOCK = 1 << 26  # bytes of memory taken at once
 
 
@@ -24,15 +25,19 @@ def for_sampling(precision: str = 'float32') -> Callable:
     dtype, gpu, memory = tf.dtypes.as_dtype(precision), on_gpu(), Memory()
 
     def convert(name: str, value):
-        if len(value.shape) == 3 and (dtype == tf.int8 or not gpu):
-            value = tf.transpose(value[0])
-        if len(value.shape) > 1 and name != 'wpe':
-            value = quantised(value) if dtype == tf.int8 else cut(tf.cast(value, dtype))
+        turn = len(value.shape) == 3 and (dtype == tf.int8 or not gpu)
+        if dtype == tf.float32 or len(value.shape) == 1 or name == 'wpe':
+            value = tf.transpose(value[0]) if turn else value
+        else:
+            matrix = np.asarray(value)[0].T if turn else np.asarray(value)
+            if dtype == tf.int8:
+                rows, scale = quantised(matrix)
+                value = Int8(memory.hold(cut(rows), dtype), tf.constant(scale))
+            else:
+                value = memory.hold(matrix if gpu else cut(matrix), dtype)
         if gpu:  # RestoreV2 reads into the memory of the machine
             with tf.device('GPU:0'):
                 value = tf.nest.map_structure(tf.identity, value)
-        elif dtype != tf.float32:
-            value = tf.nest.map_structure(memory.hold, value)
         return value
 
     return convert
@@ -45,16 +50,14 @@ class Memory:
     def __init__(self):
         self.free, self.lock = np.empty(0, np.uint8), threading.Lock()
 
-    def hold(self, x):
-        """`x`, in a block."""
-        x = np.asarray(x)
-        copy = self.take(x.nbytes).view(x.dtype).reshape(x.shape)
+    def hold(self, x: np.ndarray, dtype: tf.DType):
+        """A copy of `x` there, of another type."""
+        copy = self.take(x.size * dtype.size).view(dtype.as_numpy_dtype).reshape(x.shape)
         copy[...] = x
-        if copy.dtype != tf.bfloat16:
+        if dtype != tf.bfloat16:
             return tf.experimental.dlpack.from_dlpack(copy.__dlpack__())
-        return tf.bitcast(
-            tf.experimental.dlpack.from_dlpack(copy.view(np.uint16).__dlpack__()), tf.bfloat16
-        )
+        plain = copy.view(np.uint16)  # NumPy exports no bfloat16
+        return tf.bitcast(tf.experimental.dlpack.from_dlpack(plain.__dlpack__()), dtype)
 
     def take(self, size: int) -> np.ndarray:
         """So many bytes, from a multiple of 64 on, as XLA wants it."""
@@ -66,27 +69,20 @@ class Memory:
         return taken
 
 
-def cut(matrix):
-    """A matrix [out, in] in pieces, where it is of a low type, its rows are long, and on a CPU."""
-    if on_gpu() or matrix.dtype == tf.float32 or matrix.shape[1] < WIDENED:
+def cut(matrix: np.ndarray) -> np.ndarray:
+    """A matrix [out, in], on a CPU in pieces [pieces, out, in / pieces] where its rows are long."""
+    if on_gpu() or matrix.shape[1] < WIDENED:
         return matrix
-    return tf.stack(tf.split(matrix, -(-matrix.shape[1] // (WIDENED - 1)), axis=1))
+    pieces = -(-matrix.shape[1] // (WIDENED - 1))
+    return matrix.reshape(len(matrix), pieces, -1).swapaxes(0, 1)
 
 
-def quantised(matrix) -> Int8:
+def quantised(matrix: np.ndarray) -> Int8:
     """A float32 matrix [out, in] in 8 bits: the greatest number of each row becomes 127 or -127."""
-    least, most = tf.reduce_min(matrix, axis=1), tf.reduce_max(matrix, axis=1)
-    most = tf.maximum(most, -least)
-    most = tf.where(most > 0, most, 127)
-    rows = tf.raw_ops.QuantizeV2(
-        input=matrix,
-        min_range=-most,
-        max_range=most,
-        T=tf.qint8,
-        mode='SCALED',
-        round_mode='HALF_TO_EVEN',
-        narrow_range=True,
-        axis=0,
-        ensure_minimum_range=0,
-    ).output
-    return Int8(cut(tf.bitcast(rows, tf.int8)), most / 127)
+    scale = np.maximum(matrix.max(1), -matrix.min(1)) / np.float32(127)
+    scale[scale == 0] = 1
+    rows = np.empty(matrix.shape, np.int8)
+    for i in range(0, len(matrix), ROWS):  # what is in between is small
+        some = matrix[i : i + ROWS] / scale[i : i + ROWS, None]
+        rows[i : i + ROWS] = np.rint(some, out=some)
+    return Int8(rows, scale)
