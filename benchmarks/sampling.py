@@ -142,7 +142,7 @@ def benchmark(
             if layers and name != '124M':
                 hparams = dataclasses.replace(hparams, n_layer=layers)
             params = init_params(hparams, seed=SEED)
-            size = sum(tf.size(x).numpy() for x in tf.nest.flatten(params))
+            size = sum(int(tf.size(x)) for x in tf.nest.flatten(params))
             checkpoint.save_params(Path(folder, 'model.ckpt'), params)
             del params
             before = {}  # seconds of ours, by case and precision
