@@ -40,10 +40,15 @@ def stream(model: Model, text, options: dict) -> Iterator[str]:
 
 
 def _pieces(model: Model, rows: list, options: SamplingOptions) -> Iterator[str]:
-    with runtime.explained(LESS_MEMORY):
-        for [(_, new)] in completion.stream(model, rows, options):
-            if new:
-                yield new
+    pieces = completion.stream(model, rows, options)
+    while True:
+        with runtime.explained(LESS_MEMORY):  # not what is done with a piece
+            drawn = next(pieces, None)
+        if drawn is None:
+            return
+        [(_, new)] = drawn
+        if new:
+            yield new
 
 
 def options_of(model: Model, options: dict) -> SamplingOptions:

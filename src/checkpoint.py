@@ -39,7 +39,7 @@ def load_params(folder_or_prefix, hparams: HParams, convert: Callable | None = N
             value = restore(prefix, f'model/{name}')
         return convert(name, value)
 
-    # The largest first, on all cores: what takes time is the system's finding memory.
+    # The largest first; each that is under way takes memory, so they are no more than the cores.
     names = sorted(shapes, key=lambda name: -math.prod(shapes[name]))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         bar = tqdm(names, 'Loading', delay=1, leave=False, disable=None, unit=' variables')

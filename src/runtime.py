@@ -177,8 +177,8 @@ def explained(mend: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C interrupts what is inside: of the KeyboardInterrupt that TensorFlow's C++ code meets
-    while it traces, it may make another error, or nothing."""
+    """After Ctrl-C what is inside ends with KeyboardInterrupt: TensorFlow's C++ code, which meets
+    one while it traces, may make another error of it, or nothing."""
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -213,11 +213,13 @@ def is_little_memory(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def sparing() -> Iterator[None]:
-    """What is freed in here, of 4 MB or more, goes back to the system at once. Outside, glibc keeps
-    it for what comes next, which is faster; both as far as it would go by itself."""
+    """What is taken in here, of 4 MB or more, goes back to the system as soon as it is freed. From
+    then on glibc keeps up to 64 MB for what comes next, as it would come to by itself."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another system's
+        mallopt = None
+    if mallopt is None or any(name.startswith(('MALLOC_', 'GLIBC_TUN')) for name in os.environ):
         yield
         return
     mallopt(M_MMAP_THRESHOLD, 1 << 22)

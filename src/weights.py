@@ -1,5 +1,6 @@
 """Parameters as sampling reads them fastest."""
 
+import itertools
 import threading
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from .fast import Int8, on_gpu
 
 WIDENED = 4096  # inputs from which on XLA widens a low matrix as a whole, for every token
 ROWS = 64  # quantised at a time
-BLOCK = 1 << 26  # bytes of memory taken at once
+REGION = 1 << 26  # bytes of memory taken at once
 
 
 def for_sampling(precision: str = 'float32') -> Callable:
@@ -30,11 +31,10 @@ def for_sampling(precision: str = 'float32') -> Callable:
             value = tf.transpose(value[0]) if turn else value
         else:
             matrix = np.asarray(value)[0].T if turn else np.asarray(value)
-            if dtype == tf.int8:
-                rows, scale = quantised(matrix)
-                value = Int8(memory.hold(cut(rows), dtype), tf.constant(scale))
-            else:
-                value = memory.hold(matrix if gpu else cut(matrix), dtype)
+            rows, scale = quantised(matrix) if dtype == tf.int8 else (matrix, None)
+            value = memory.hold(cut(rows) if turn else rows, dtype)
+            if scale is not None:
+                value = Int8(value, tf.constant(scale))
         if gpu:  # RestoreV2 reads into the memory of the machine
             with tf.device('GPU:0'):
                 value = tf.nest.map_structure(tf.identity, value)
@@ -44,14 +44,14 @@ def for_sampling(precision: str = 'float32') -> Callable:
 
 
 class Memory:
-    """Large blocks, which NumPy has Linux map in pages of 2 MB: there are fewer to be looked up,
+    """Large regions, which NumPy has Linux map in pages of 2 MB: there are fewer to be looked up,
     and a token takes a tenth less in low types."""
 
     def __init__(self):
         self.free, self.lock = np.empty(0, np.uint8), threading.Lock()
 
     def hold(self, x: np.ndarray, dtype: tf.DType):
-        """A copy of `x` there, of another type."""
+        """A copy of `x` there, in a type."""
         copy = self.take(x.size * dtype.size).view(dtype.as_numpy_dtype).reshape(x.shape)
         copy[...] = x
         if dtype != tf.bfloat16:
@@ -63,7 +63,7 @@ class Memory:
         """So many bytes, from a multiple of 64 on, as XLA wants it."""
         with self.lock:
             if self.free.size < size + 64:
-                self.free = np.empty(max(size + 64, BLOCK), np.uint8)
+                self.free = np.empty(max(size + 64, REGION), np.uint8)
             start = -self.free.ctypes.data % 64
             taken, self.free = np.split(self.free[start:], [size])
         return taken
@@ -73,16 +73,18 @@ def cut(matrix: np.ndarray) -> np.ndarray:
     """A matrix [out, in], on a CPU in pieces [pieces, out, in / pieces] where its rows are long."""
     if on_gpu() or matrix.shape[1] < WIDENED:
         return matrix
-    pieces = -(-matrix.shape[1] // (WIDENED - 1))
+    least = -(-matrix.shape[1] // (WIDENED - 1))
+    pieces = next(n for n in itertools.count(least) if matrix.shape[1] % n == 0)
     return matrix.reshape(len(matrix), pieces, -1).swapaxes(0, 1)
 
 
-def quantised(matrix: np.ndarray) -> Int8:
-    """A float32 matrix [out, in] in 8 bits: the greatest number of each row becomes 127 or -127."""
+def quantised(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A float32 matrix [out, in] in 8 bits, and the scale of each row [out], whose greatest number
+    becomes 127 or -127."""
     scale = np.maximum(matrix.max(1), -matrix.min(1)) / np.float32(127)
-    scale[scale == 0] = 1
+    scale[~(scale > 0)] = 1
     rows = np.empty(matrix.shape, np.int8)
     for i in range(0, len(matrix), ROWS):  # what is in between is small
         some = matrix[i : i + ROWS] / scale[i : i + ROWS, None]
         rows[i : i + ROWS] = np.rint(some, out=some)
-    return Int8(rows, scale)
+    return rows, scale

@@ -69,8 +69,8 @@ def test_int8_rows():
     assert np.all(np.abs(rows * scale[:, None] - matrix) <= scale[:, None] / 2 + 1e-6)
 
 
-def test_weights_lie_side_by_side_in_blocks(monkeypatch):
-    monkeypatch.setattr(weights, 'BLOCK', 4096)
+def test_weights_lie_side_by_side(monkeypatch):
+    monkeypatch.setattr(weights, 'REGION', 4096)
     memory = weights.Memory()
     given = [
         (np.round(tf.random.stateless_normal(shape, [1, 2]) * 40), dtype)
@@ -96,6 +96,21 @@ def test_long_rows_are_cut_and_multiplied_alike(monkeypatch, precision, rows):
     assert cut.shape == (2, 7, 48) and cut.dtype == precision
     exact = tf.matmul(x, tf.cast(tf.cast(w[0], precision), tf.float32)) + b
     np.testing.assert_allclose(linear(x, cut, b), exact, atol=1e-4 if rows <= 3 else 0.2)
+
+
+@pytest.mark.parametrize('precision', ['bfloat16', 'int8'])
+@pytest.mark.parametrize('inputs, shape', [(8192, (4, 3, 2048)), (10240, (4, 3, 2560))])
+def test_rows_of_gpt3s_widths_are_cut_evenly(precision, inputs, shape):
+    w = tf.random.stateless_normal([1, inputs, 3], [1, 2])
+    x = tf.random.stateless_normal([1, inputs], [3, 4])
+    cut = for_sampling(precision)('h0/mlp/c_proj/w', w)
+    assert (cut.rows if precision == 'int8' else cut).shape == shape
+    np.testing.assert_allclose(linear(x, cut, tf.zeros(3)), x @ w[0], atol=4)
+
+
+def test_an_embedding_is_not_cut():
+    wte = tf.random.stateless_normal([5, 8192], [1, 2])
+    assert for_sampling('bfloat16')('wte', wte).shape == (5, 8192)
 
 
 @pytest.mark.parametrize('rows', [1, 3, 200])

@@ -1,6 +1,10 @@
 """Ctrl-C, SIGTERM and a closed terminal, held back while a step or a checkpoint is unfinished."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
+
+from ..errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HANG_UP = getattr(signal, 'SIGHUP', None)  # there is none on Windows
@@ -16,7 +20,7 @@ class Interrupts:
 
     def __init__(self, patient: bool = False):
         self.patient = patient
-        self.holding = self.asked = False
+        self.holding = self.asked = self.raised = False
         for number in SIGNALS:
             signal.signal(number, self.ask)
         if HANG_UP and signal.getsignal(HANG_UP) != signal.SIG_IGN:  # which nohup asks for
@@ -27,8 +31,20 @@ class Interrupts:
         if self.holding or self.patient:
             self.asked = True
         else:
-            self.holding = True
+            self.holding = self.raised = True
             raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def heeded(self) -> Iterator[None]:
+        """What is inside ends at an interrupt, also where TensorFlow, which met it while it traced,
+        made another error of it."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            pass
+        except Exception as error:
+            if not self.raised or isinstance(error, UserError):
+                raise
 
     def __enter__(self):
         self.holding = True

@@ -51,7 +51,7 @@ def train(job: Job, say: Callable[[str], None]) -> int:
             interrupts = Interrupts(patient=cluster.size > 1)
             telling = (job.flags.max_steps, say, not cluster.is_chief, interrupts)
             report = Report(progress, job.folder.path, *telling, job.flags.log_every)
-            with contextlib.suppress(KeyboardInterrupt):
+            with interrupts.heeded():
                 loop(job, trainer, progress, report, drawn, interrupts)
             with contextlib.suppress(KeyboardInterrupt), interrupts:
                 save(job, trainer, progress, report)

@@ -3,6 +3,7 @@ import signal
 
 import pytest
 
+from gpt2.errors import UserError
 from gpt2.training.interrupts import Interrupts
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,6 +36,18 @@ def test_an_error_is_not_hidden_by_an_interrupt():
     with pytest.raises(ZeroDivisionError), Interrupts():
         signal.raise_signal(signal.SIGINT)
         1 / 0  # noqa: B018
+
+
+def test_what_tensorflow_makes_of_an_interrupt_is_heeded():
+    interrupts = Interrupts()
+    with pytest.raises(AttributeError), interrupts.heeded():
+        raise AttributeError('no attribute _type_spec')
+    with interrupts.heeded():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise AttributeError('no attribute _type_spec')
+    with pytest.raises(UserError), interrupts.heeded():
+        raise UserError('the loss is no number')
 
 
 def test_the_patient_only_remember():
