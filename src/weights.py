@@ -32,7 +32,7 @@ def for_sampling(precision: str = 'float32') -> Callable:
         else:
             matrix = np.asarray(value)[0].T if turn else np.asarray(value)
             rows, scale = quantised(matrix) if dtype == tf.int8 else (matrix, None)
-            value = memory.hold(cut(rows) if turn else rows, dtype)
+            value = memory.hold(cut(rows) if turn and not gpu else rows, dtype)
             if scale is not None:
                 value = Int8(value, tf.constant(scale))
         if gpu:  # RestoreV2 reads into the memory of the machine
@@ -70,8 +70,8 @@ class Memory:
 
 
 def cut(matrix: np.ndarray) -> np.ndarray:
-    """A matrix [out, in], on a CPU in pieces [pieces, out, in / pieces] where its rows are long."""
-    if on_gpu() or matrix.shape[1] < WIDENED:
+    """A matrix [out, in], in pieces [pieces, out, in / pieces] where its rows are long."""
+    if matrix.shape[1] < WIDENED:
         return matrix
     least = -(-matrix.shape[1] // (WIDENED - 1))
     pieces = next(n for n in itertools.count(least) if matrix.shape[1] % n == 0)
